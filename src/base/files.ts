@@ -1,0 +1,37 @@
+import { randomBytes } from 'node:crypto';
+import { open, rename, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+/** Makes a directory's entries durable: a rename is not, until its directory is synced. */
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+/** Writes a private (0600) file so that a reader sees the old text or the new, whole and durable, never a part. */
+export async function writeFileAtomic(path: string, text: string): Promise<void> {
+  const aside = join(dirname(path), `.${randomBytes(6).toString('hex')}.part`);
+  try {
+    const file = await open(aside, 'wx', 0o600);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(aside, path);
+  } catch (error) {
+    await unlink(aside).catch(() => undefined); // the first error is the one to tell
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+}
+
+/** The system's error code (`ENOENT`, `ENOSPC`…) of something thrown, if it has one. */
+export function errnoOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}

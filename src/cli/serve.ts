@@ -1,0 +1,31 @@
+import { runtimeFault } from '../base/runtime.ts';
+import { loadConfig } from '../config/load.ts';
+import { describeOptions } from '../config/options.ts';
+import { DaemonError } from '../protocol/errors.ts';
+import { exitCodes, type Context } from './context.ts';
+import { onInterrupt } from './interrupts.ts';
+
+/** Flags as commander names them: `--listen-port` is `listenPort`. */
+export type ServeFlags = Readonly<Record<string, string | undefined>>;
+
+/** `harnessd serve`: SIGTERM and Ctrl-C end the daemon and leave its turns running. */
+export async function serve(context: Context, flags: ServeFlags): Promise<number> {
+  const fault = runtimeFault({ node: process.versions.node, uv: process.versions.uv });
+  if (fault !== undefined) throw new DaemonError('runtime_unsuitable', fault);
+  const byKey = describeOptions().map(({ key, flag }) => [key, flags[attributeOf(flag)]] as const);
+  const file = flags['config'];
+  const config = loadConfig({
+    env: context.env,
+    flags: Object.fromEntries(byKey),
+    ...(file !== undefined && { file }),
+  });
+  const asked = Promise.withResolvers<void>();
+  using _interrupts = onInterrupt(() => asked.resolve());
+  const daemon = await context.startDaemon(config, context.env);
+  await Promise.race([asked.promise.then(() => daemon.stop({ endTurns: false })), daemon.stopped]);
+  return exitCodes.success;
+}
+
+function attributeOf(flag: string): string {
+  return flag.slice(2).replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}

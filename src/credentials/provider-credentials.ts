@@ -1,0 +1,60 @@
+import { open } from 'node:fs/promises';
+import { z } from 'zod';
+import { Secret } from '../base/secret.ts';
+import type { Credential, Executor } from '../kit/executor.ts';
+import { DaemonError } from '../protocol/errors.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** By executor: the variables that its CLI knows, as in `{"claude": {"ANTHROPIC_API_KEY": "…"}}`. */
+const CredentialsFile = z.record(z.string(), z.record(z.string(), z.string().min(1)));
+
+/** The computer's own credentials: from a private file, else from the daemon's environment, taken out of it at start. */
+export class ProviderCredentials {
+  readonly #byExecutor: ReadonlyMap<string, Credential>;
+
+  private constructor(byExecutor: ReadonlyMap<string, Credential>) {
+    this.#byExecutor = byExecutor;
+  }
+
+  static async open(executors: readonly Executor[], env: Environment, file: string | undefined): Promise<ProviderCredentials> {
+    const fromFile = file === undefined ? {} : await readPrivate(file);
+    const found = executors.flatMap((executor) => {
+      const credential = pick(executor, fromFile[executor.id] ?? {}) ?? pick(executor, env);
+      return credential ? [[executor.id, credential] as const] : [];
+    });
+    return new ProviderCredentials(new Map(found));
+  }
+
+  of(executor: string): Credential | undefined {
+    return this.#byExecutor.get(executor);
+  }
+}
+
+/** Exactly one credential reaches a CLI: given two it sends both. */
+function pick({ credentialVariables, baseUrlVariable }: Executor, values: Environment): Credential | undefined {
+  const baseUrl = values[baseUrlVariable];
+  for (const kind of ['api_key', 'bearer', 'oauth'] as const) {
+    const value = values[credentialVariables[kind] ?? ''];
+    if (value) return { kind, value: new Secret(value), ...(baseUrl && { baseUrl }) };
+  }
+  return undefined;
+}
+
+async function readPrivate(path: string): Promise<z.infer<typeof CredentialsFile>> {
+  const invalid = (why: string, cause?: unknown): DaemonError => new DaemonError('config_invalid', `credentials.file: ${path} ${why}`, { cause });
+  const file = await open(path, 'r').catch((error: unknown) => {
+    throw invalid('cannot be read', error);
+  });
+  try {
+    const { mode } = await file.stat();
+    if ((mode & 0o077) !== 0) throw invalid(`can be read by others: chmod 600 it`);
+    const parsed = CredentialsFile.safeParse(JSON.parse(await file.readFile('utf8')));
+    if (!parsed.success) throw invalid('is not of the form {"claude": {"ANTHROPIC_API_KEY": "…"}}');
+    return parsed.data;
+  } catch (error) {
+    throw error instanceof DaemonError ? error : invalid('is not JSON');
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,70 @@
+import type { Database } from 'better-sqlite3';
+
+/** Only ever appended to: the database's `user_version` counts how many have run. */
+export const migrations: readonly string[] = [
+  `
+  CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+  CREATE TABLE tasks (
+    id TEXT PRIMARY KEY,
+    ordinal INTEGER NOT NULL UNIQUE,
+    body_mac TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    owns_workspace INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    latest_seq INTEGER NOT NULL DEFAULT 0,
+    deleted_at INTEGER
+  );
+
+  CREATE TABLE turns (
+    id TEXT PRIMARY KEY,
+    task_id TEXT NOT NULL REFERENCES tasks (id),
+    ordinal INTEGER NOT NULL,
+    request_id TEXT,
+    body_mac TEXT NOT NULL,
+    executor TEXT NOT NULL,
+    model TEXT NOT NULL,
+    timeout_ms INTEGER,
+    state TEXT NOT NULL,
+    queued_at INTEGER NOT NULL,
+    started_at INTEGER,
+    deadline_at INTEGER,
+    active_at INTEGER,
+    ended_at INTEGER,
+    host_id TEXT,
+    resumes TEXT,
+    session TEXT,
+    capture_offset INTEGER NOT NULL DEFAULT 0,
+    stop_cause TEXT,
+    outcome TEXT,
+    reason TEXT,
+    evidence TEXT,
+    UNIQUE (task_id, ordinal),
+    UNIQUE (task_id, request_id)
+  );
+  CREATE INDEX turns_open ON turns (queued_at) WHERE state <> 'ended';
+
+  CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    task_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    turn_id TEXT,
+    at INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    data TEXT NOT NULL,
+    UNIQUE (task_id, seq)
+  );
+  `,
+];
+
+/** Throws when the database was written by a newer harnessd. */
+export function migrate(db: Database): void {
+  const version = Number(db.pragma('user_version', { simple: true }));
+  if (version > migrations.length) {
+    throw new Error(`the database has schema ${version}, this harnessd knows ${migrations.length}: use the newer harnessd that wrote it`);
+  }
+  db.transaction(() => {
+    for (const sql of migrations.slice(version)) db.exec(sql);
+    db.pragma(`user_version = ${migrations.length}`);
+  }).exclusive();
+}

@@ -1,0 +1,195 @@
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import type { StoredEvent } from '../protocol/events.ts';
+import type { TaskId, TurnId } from '../protocol/ids.ts';
+import { migrations } from './migrations.ts';
+import type { Position, TaskRow, TurnRow } from './rows.ts';
+import { Writer } from './writer.ts';
+import type { WriteArgs, WriteName, WriteResult } from './writes.ts';
+
+const reserveBytes = 4 * 1024 * 1024;
+
+export interface Page {
+  readonly maxEvents: number;
+  readonly maxBytes: number;
+}
+
+interface StoreOptions {
+  readonly stateDir: string;
+  readonly crashAt?: string | undefined;
+}
+
+/** What happened and what is: written by the writer's thread, read here in pages of a bounded size. */
+export class Store implements AsyncDisposable {
+  readonly #writer: Writer;
+  readonly #db: Database.Database;
+  readonly #statements: ReturnType<typeof prepareReads>;
+  readonly #listeners = new Set<(position: Position) => void>();
+  #latestId: number;
+
+  private constructor(writer: Writer, db: Database.Database) {
+    this.#writer = writer;
+    this.#db = db;
+    this.#statements = prepareReads(db);
+    this.#latestId = this.#statements.latestId.get()!.id;
+  }
+
+  static async open({ stateDir, crashAt }: StoreOptions): Promise<Store> {
+    const path = join(stateDir, 'harnessd.db');
+    const writer = await Writer.open({ path, reservePath: join(stateDir, 'reserve'), reserveBytes, crashAt });
+    try {
+      return new Store(writer, new Database(path, { readonly: true, fileMustExist: true }));
+    } catch (error) {
+      await writer[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Resolves when the write is durable and everyone who waits for events has been told. */
+  async write<N extends WriteName>(name: N, args: WriteArgs<N>, options?: { urgent: boolean }): Promise<WriteResult<N>> {
+    const result = await this.#writer.write(name, args, options);
+    if (result.position) this.#announce(result.position);
+    return result;
+  }
+
+  #announce(position: Position): void {
+    this.#latestId = Math.max(this.#latestId, position.latestId);
+    for (const listener of this.#listeners) listener(position);
+  }
+
+  /** Called after each commit that recorded events. */
+  onCommitted(listener: (position: Position) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
+  }
+
+  get latestId(): number {
+    return this.#latestId;
+  }
+
+  get schemaVersion(): number {
+    return migrations.length;
+  }
+
+  meta(key: string): string | undefined {
+    return this.#statements.meta.get(key)?.value;
+  }
+
+  task(id: string): TaskRow | undefined {
+    return taskOf(this.#statements.task.get(id));
+  }
+
+  /** Newest first, after (that is: older than) `before`. */
+  tasks(limit: number, before?: string): TaskRow[] {
+    return this.#statements.tasks.all({ limit, before: before ?? null }).map((row) => taskOf(row)!);
+  }
+
+  turn(id: string): TurnRow | undefined {
+    return turnOf(this.#statements.turn.get(id));
+  }
+
+  turnsOf(taskId: TaskId): TurnRow[] {
+    return this.#statements.turnsOf.all(taskId).map((row) => turnOf(row)!);
+  }
+
+  /** Those that have not ended, in the order in which they were asked for. */
+  openTurns(): TurnRow[] {
+    return this.#statements.openTurns.all().map((row) => turnOf(row)!);
+  }
+
+  /** Turns that were started, whose terminals exist; newest first. */
+  startedTurns(limit: number, taskId?: TaskId): TurnRow[] {
+    return this.#statements.startedTurns.all({ limit, taskId: taskId ?? null }).map((row) => turnOf(row)!);
+  }
+
+  /** The executor session that a new turn of the task goes on with. */
+  latestSession(taskId: TaskId, executor: string): string | undefined {
+    return this.#statements.latestSession.get(taskId, executor)?.session;
+  }
+
+  promptOf(turnId: TurnId): string | undefined {
+    return this.#statements.prompt.get(turnId)?.prompt;
+  }
+
+  deletedTasksWithEvents(): TaskId[] {
+    return this.#statements.deletedTasksWithEvents.all().map(({ id }) => id);
+  }
+
+  eventsAfter(after: number, page: Page): StoredEvent[] {
+    return readPage(this.#statements.eventsAfter.iterate(after, page.maxEvents), page.maxBytes);
+  }
+
+  taskEventsAfter(taskId: TaskId, after: number, page: Page): StoredEvent[] {
+    return readPage(this.#statements.taskEventsAfter.iterate(taskId, after, page.maxEvents), page.maxBytes);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writer[Symbol.asyncDispose]();
+    this.#db.close();
+  }
+}
+
+type EventRow = Omit<StoredEvent, 'data'> & { readonly data: string };
+
+/** At least one event, then as many as fit. */
+function readPage(rows: IterableIterator<EventRow>, maxBytes: number): StoredEvent[] {
+  const events: StoredEvent[] = [];
+  let bytes = 0;
+  for (const row of rows) {
+    bytes += row.data.length;
+    if (events.length > 0 && bytes > maxBytes) break;
+    events.push({ ...row, data: JSON.parse(row.data) as StoredEvent['data'] });
+  }
+  return events;
+}
+
+type Raw<Row, Changed extends keyof Row, As> = Omit<Row, Changed> & Record<Changed, As>;
+type RawTask = Raw<TaskRow, 'ownsWorkspace', number>;
+type RawTurn = Raw<TurnRow, 'evidence', string | null>;
+
+function taskOf(row: RawTask | undefined): TaskRow | undefined {
+  return row && { ...row, ownsWorkspace: row.ownsWorkspace === 1 };
+}
+
+function turnOf(row: RawTurn | undefined): TurnRow | undefined {
+  return row && { ...row, evidence: row.evidence === null ? null : (JSON.parse(row.evidence) as TurnRow['evidence']) };
+}
+
+const taskColumns = 'id, workspace, owns_workspace AS ownsWorkspace, created_at AS createdAt, latest_seq AS latestSeq';
+const turnColumns = `id, task_id AS taskId, ordinal, executor, model, timeout_ms AS timeoutMs, state, queued_at AS queuedAt,
+  started_at AS startedAt, deadline_at AS deadlineAt, active_at AS activeAt, ended_at AS endedAt, host_id AS hostId, resumes, session,
+  capture_offset AS captureOffset, stop_cause AS stopCause, outcome, reason, evidence`;
+const eventColumns = 'id, seq, task_id AS taskId, turn_id AS turnId, at, type, data';
+
+function prepareReads(db: Database.Database) {
+  return {
+    latestId: db.prepare<[], { id: number }>('SELECT coalesce(max(id), 0) AS id FROM events'),
+    meta: db.prepare<[string], { value: string }>('SELECT value FROM meta WHERE key = ?'),
+    task: db.prepare<[string], RawTask>(`SELECT ${taskColumns} FROM tasks WHERE id = ? AND deleted_at IS NULL`),
+    tasks: db.prepare<[{ limit: number; before: string | null }], RawTask>(
+      `SELECT ${taskColumns} FROM tasks WHERE deleted_at IS NULL
+       AND (@before IS NULL OR ordinal < (SELECT ordinal FROM tasks WHERE id = @before)) ORDER BY ordinal DESC LIMIT @limit`,
+    ),
+    turn: db.prepare<[string], RawTurn>(`SELECT ${turnColumns} FROM turns WHERE id = ?`),
+    turnsOf: db.prepare<[string], RawTurn>(`SELECT ${turnColumns} FROM turns WHERE task_id = ? ORDER BY ordinal`),
+    openTurns: db.prepare<[], RawTurn>(`SELECT ${turnColumns} FROM turns WHERE state <> 'ended' ORDER BY queued_at, rowid`),
+    startedTurns: db.prepare<[{ limit: number; taskId: string | null }], RawTurn>(
+      `SELECT ${turnColumns} FROM turns WHERE started_at IS NOT NULL AND (@taskId IS NULL OR task_id = @taskId)
+       AND task_id IN (SELECT id FROM tasks WHERE deleted_at IS NULL) ORDER BY rowid DESC LIMIT @limit`,
+    ),
+    latestSession: db.prepare<[string, string], { session: string }>(
+      'SELECT session FROM turns WHERE task_id = ? AND executor = ? AND session IS NOT NULL ORDER BY ordinal DESC LIMIT 1',
+    ),
+    prompt: db.prepare<[string], { prompt: string }>(
+      `SELECT data ->> 'prompt' AS prompt FROM events WHERE turn_id = ? AND type = 'turn.queued'`,
+    ),
+    deletedTasksWithEvents: db.prepare<[], { id: TaskId }>(
+      `SELECT id FROM tasks WHERE deleted_at IS NOT NULL
+       AND EXISTS (SELECT 1 FROM events WHERE task_id = tasks.id AND type NOT IN ('event.erased', 'task.deleted'))`,
+    ),
+    eventsAfter: db.prepare<[number, number], EventRow>(`SELECT ${eventColumns} FROM events WHERE id > ? ORDER BY id LIMIT ?`),
+    taskEventsAfter: db.prepare<[string, number, number], EventRow>(
+      `SELECT ${eventColumns} FROM events WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?`,
+    ),
+  };
+}

@@ -1,0 +1,107 @@
+import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
+import { parentPort, workerData } from 'node:worker_threads';
+import Database from 'better-sqlite3';
+import { DaemonError } from '../protocol/errors.ts';
+import { migrate } from './migrations.ts';
+import type { FromWriter, ToWriter, WriterData } from './writer-messages.ts';
+import { prepareWrites } from './writes.ts';
+
+const { path, reservePath, reserveBytes, crashAt } = workerData as WriterData;
+const port = parentPort!;
+const checkpointAfterMs = 500;
+
+const db = new Database(path);
+db.pragma('journal_mode = WAL');
+db.pragma('synchronous = FULL');
+db.pragma('foreign_keys = ON');
+db.pragma('wal_autocheckpoint = 0'); // a checkpoint in a busy moment is the slowest commit there is: it waits for a quiet one
+migrate(db);
+const writes = prepareWrites(db);
+keepReserve();
+
+type Unit = ToWriter['units'][number];
+type Outcome = FromWriter['outcomes'][number];
+
+/** One write within the batch's transaction: its failure undoes it alone. */
+const runUnit = db.transaction((unit: Unit) => writes[unit.name](unit.args as never));
+
+const runBatch = db.transaction((units: readonly Unit[]): Outcome[] => {
+  const outcomes = units.map((unit): Outcome => {
+    try {
+      return { result: runUnit(unit) };
+    } catch (error) {
+      if (error instanceof DaemonError) return { failure: { code: error.code, message: error.message } };
+      throw error;
+    }
+  });
+  crashPoint('commit.begun');
+  return outcomes;
+});
+
+let quiet: NodeJS.Timeout | undefined;
+
+port.on('message', ({ units }: ToWriter) => {
+  clearTimeout(quiet);
+  const outcomes = commit(units);
+  crashPoint('commit.done');
+  port.postMessage({ outcomes } satisfies FromWriter);
+  quiet = setTimeout(checkpoint, checkpointAfterMs);
+});
+
+/** Endings have room kept for them: on a full disk the reserve is given up and what is urgent is written alone. */
+function commit(units: readonly Unit[]): Outcome[] {
+  try {
+    return runBatch.immediate(units);
+  } catch (error) {
+    const full = isFull(error);
+    const urgent = units.filter((unit) => unit.urgent);
+    if (!full || urgent.length === 0) return units.map(() => ({ failure: failureOf(error) }));
+    rmSync(reservePath, { force: true });
+    const saved = new Map(urgent.map((unit) => [unit, commitAlone(unit)]));
+    return units.map((unit) => saved.get(unit) ?? { failure: failureOf(error) });
+  }
+}
+
+function commitAlone(unit: Unit): Outcome {
+  try {
+    return runBatch.immediate([unit])[0]!;
+  } catch (error) {
+    return { failure: failureOf(error) };
+  }
+}
+
+function checkpoint(): void {
+  try {
+    db.pragma('wal_checkpoint(PASSIVE)');
+    keepReserve();
+  } catch (error) {
+    if (!isFull(error)) throw error; // tried again after the next commit
+  }
+}
+
+function keepReserve(): void {
+  if (statSync(reservePath, { throwIfNoEntry: false })?.size === reserveBytes) return;
+  const file = openSync(reservePath, 'w', 0o600);
+  try {
+    writeSync(file, Buffer.alloc(reserveBytes, 1));
+  } catch (error) {
+    if (!isFull(error)) throw error;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && ['SQLITE_FULL', 'ENOSPC', 'SQLITE_IOERR_WRITE', 'SQLITE_IOERR_SHMSIZE', 'EFBIG'].includes(String(error.code));
+}
+
+function failureOf(error: unknown): NonNullable<Outcome['failure']> {
+  const message = error instanceof Error ? error.message : String(error);
+  return isFull(error) ? { code: 'storage_full', message: 'the disk of the state directory is full' } : { code: 'internal', message };
+}
+
+function crashPoint(step: string): void {
+  if (crashAt === step) process.kill(process.pid, 'SIGKILL');
+}
+
+port.postMessage('ready');

@@ -1,0 +1,87 @@
+import { Worker } from 'node:worker_threads';
+import { DaemonError } from '../protocol/errors.ts';
+import type { FromWriter, ToWriter, WriterData } from './writer-messages.ts';
+import type { WriteArgs, WriteName, WriteResult } from './writes.ts';
+
+interface Waiting {
+  readonly unit: ToWriter['units'][number];
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * The writing connection, on a thread of its own because a commit blocks its thread until the disk has it.
+ * A write is committed at once when the writer is idle; what arrives while it commits goes together into the next commit.
+ */
+export class Writer implements AsyncDisposable {
+  readonly #worker: Worker;
+  #queue: Waiting[] = [];
+  #committing: Waiting[] | undefined;
+  #closed: Error | undefined;
+  #idle: (() => void) | undefined;
+
+  private constructor(worker: Worker) {
+    this.#worker = worker;
+    worker.on('message', (message: FromWriter) => this.#settle(message));
+    worker.on('error', (error) => this.#fail(error));
+    worker.on('exit', () => this.#fail(new Error('the writer ended')));
+  }
+
+  static async open(data: WriterData): Promise<Writer> {
+    const worker = new Worker(new URL('./writer-worker.ts', import.meta.url), { workerData: data, env: {}, stdin: false });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    worker.once('message', () => resolve());
+    worker.once('error', reject);
+    await promise;
+    worker.removeAllListeners();
+    return new Writer(worker);
+  }
+
+  /** Resolves when the write is durable. `urgent` writes have space kept for them on a full disk. */
+  write<N extends WriteName>(name: N, args: WriteArgs<N>, { urgent = false } = {}): Promise<WriteResult<N>> {
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    if (this.#closed) reject(this.#closed);
+    else this.#queue.push({ unit: { name, args, urgent }, resolve, reject });
+    this.#commitNext();
+    return promise as Promise<WriteResult<N>>; // the worker answers each unit with its own write's result
+  }
+
+  #commitNext(): void {
+    if (this.#committing) return;
+    if (this.#queue.length === 0) {
+      this.#idle?.();
+      return;
+    }
+    this.#committing = this.#queue;
+    this.#queue = [];
+    this.#worker.postMessage({ units: this.#committing.map(({ unit }) => unit) } satisfies ToWriter);
+  }
+
+  #settle({ outcomes }: FromWriter): void {
+    const settled = this.#committing ?? [];
+    this.#committing = undefined;
+    settled.forEach(({ resolve, reject }, index) => {
+      const { result, failure } = outcomes[index]!;
+      if (failure) reject(new DaemonError(failure.code, failure.message));
+      else resolve(result);
+    });
+    this.#commitNext();
+  }
+
+  #fail(error: Error): void {
+    this.#closed ??= error;
+    for (const { reject } of [...(this.#committing ?? []), ...this.#queue]) reject(error);
+    this.#committing = undefined;
+    this.#queue = [];
+    this.#idle?.();
+  }
+
+  /** Waits for what is queued, then ends the thread. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#closed && (this.#committing || this.#queue.length > 0)) {
+      await new Promise<void>((resolve) => (this.#idle = resolve));
+    }
+    this.#closed ??= new DaemonError('shutting_down', 'the daemon is stopping');
+    await this.#worker.terminate();
+  }
+}

@@ -1,0 +1,142 @@
+import type { Database, Statement } from 'better-sqlite3';
+import { DaemonError } from '../protocol/errors.ts';
+import type { TaskId, TurnId } from '../protocol/ids.ts';
+import type { NewEvent, NewTask, NewTurn, Position, TurnChange } from './rows.ts';
+
+const columns: Readonly<Record<keyof TurnChange, string>> = {
+  state: 'state',
+  startedAt: 'started_at',
+  deadlineAt: 'deadline_at',
+  activeAt: 'active_at',
+  endedAt: 'ended_at',
+  hostId: 'host_id',
+  resumes: 'resumes',
+  session: 'session',
+  captureOffset: 'capture_offset',
+  stopCause: 'stop_cause',
+  outcome: 'outcome',
+  reason: 'reason',
+  evidence: 'evidence',
+};
+
+interface Given {
+  readonly at: number;
+}
+
+/**
+ * Every way in which the store changes. Each runs inside a transaction of the writer; the numbers of events are given
+ * here, so that they have no gap whatever was rolled back.
+ */
+export function prepareWrites(db: Database) {
+  const nextSeq = db.prepare<[string], { seq: number }>(
+    'UPDATE tasks SET latest_seq = latest_seq + 1 WHERE id = ? RETURNING latest_seq AS seq',
+  );
+  const insertEvent = db.prepare<[string, number, string | null, number, string, string]>(
+    'INSERT INTO events (id, task_id, seq, turn_id, at, type, data) VALUES ((SELECT coalesce(max(id), 0) + 1 FROM events), ?, ?, ?, ?, ?, ?)',
+  );
+  const findTask = db.prepare<[string], { bodyMac: string; deletedAt: number | null; firstTurn: TurnId }>(
+    `SELECT body_mac AS bodyMac, deleted_at AS deletedAt, (SELECT id FROM turns WHERE task_id = tasks.id AND ordinal = 1) AS firstTurn
+     FROM tasks WHERE id = ?`,
+  );
+  const insertTask = db.prepare<[string, string, string, number, number]>(
+    `INSERT INTO tasks (id, ordinal, body_mac, workspace, owns_workspace, created_at)
+     VALUES (?, (SELECT coalesce(max(ordinal), 0) + 1 FROM tasks), ?, ?, ?, ?)`,
+  );
+  const findRequest = db.prepare<[string, string | null], { id: TurnId; bodyMac: string }>(
+    'SELECT id, body_mac AS bodyMac FROM turns WHERE task_id = ? AND request_id = ?',
+  );
+  const insertTurn = db.prepare(
+    `INSERT INTO turns (id, task_id, ordinal, request_id, body_mac, executor, model, timeout_ms, state, queued_at)
+     VALUES (@id, @taskId, (SELECT count(*) + 1 FROM turns WHERE task_id = @taskId), @requestId, @bodyMac, @executor, @model, @timeoutMs, 'queued', @at)`,
+  );
+  const latestId = db.prepare<[], { id: number }>('SELECT coalesce(max(id), 0) AS id FROM events');
+  const latestSeq = db.prepare<[string], { seq: number }>('SELECT latest_seq AS seq FROM tasks WHERE id = ?');
+  const setMeta = db.prepare<[string, string]>('INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING');
+  const markDeleted = db.prepare<[number, string]>('UPDATE tasks SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL');
+  const eraseEvents = db.prepare<[string, number]>(
+    `UPDATE events SET type = 'event.erased', data = '{}'
+     WHERE id IN (SELECT id FROM events WHERE task_id = ? AND type NOT IN ('event.erased', 'task.deleted') LIMIT ?)`,
+  );
+
+  const updates = new Map<string, Statement>();
+
+  /** Turns change in few combinations of columns: one statement each, kept. */
+  function updateTurn(names: readonly (keyof TurnChange)[]): Statement {
+    const assignments = names.map((name) => `${columns[name]} = ?`).join(', ');
+    const update = updates.get(assignments) ?? db.prepare(`UPDATE turns SET ${assignments} WHERE id = ?`);
+    updates.set(assignments, update);
+    return update;
+  }
+
+  function append(taskId: TaskId, turnId: TurnId | null, at: number, events: readonly NewEvent[]): Position {
+    for (const { type, data } of events) {
+      insertEvent.run(taskId, nextSeq.get(taskId)!.seq, turnId, at, type, JSON.stringify(data));
+    }
+    return { taskId, latestSeq: latestSeq.get(taskId)!.seq, latestId: latestId.get()!.id };
+  }
+
+  return {
+    /** A task with its first turn, or the answer of the first time. */
+    createTask({ task, turn, events, at }: { task: NewTask; turn: NewTurn; events: readonly NewEvent[] } & Given) {
+      const known = findTask.get(task.id);
+      if (known) {
+        if (known.deletedAt !== null) throw new DaemonError('conflict', `task ${task.id} was deleted; its id is not used again`);
+        if (known.bodyMac !== task.bodyMac) throw new DaemonError('conflict', `task ${task.id} exists with another body`);
+        return { turnId: known.firstTurn, isNew: false, position: undefined };
+      }
+      insertTask.run(task.id, task.bodyMac, task.workspace, Number(task.ownsWorkspace), at);
+      insertTurn.run({ ...turn, taskId: task.id, at });
+      return { turnId: turn.id, isNew: true, position: append(task.id, turn.id, at, events) };
+    },
+
+    /** Another turn of a task, or the answer of the first time. */
+    addTurn({ taskId, turn, events, at }: { taskId: TaskId; turn: NewTurn; events: readonly NewEvent[] } & Given) {
+      const task = findTask.get(taskId);
+      if (!task || task.deletedAt !== null) throw new DaemonError('task_not_found', `no task ${taskId}`);
+      const known = turn.requestId === null ? undefined : findRequest.get(taskId, turn.requestId);
+      if (known) {
+        if (known.bodyMac !== turn.bodyMac) throw new DaemonError('conflict', `request ${turn.requestId} was made with another body`);
+        return { turnId: known.id, isNew: false, position: undefined };
+      }
+      insertTurn.run({ ...turn, taskId, at });
+      return { turnId: turn.id, isNew: true, position: append(taskId, turn.id, at, events) };
+    },
+
+    /** A step of a turn: what changed and the events that tell of it, together or not at all. */
+    advance({
+      taskId,
+      turnId,
+      change,
+      events,
+      at,
+    }: { taskId: TaskId; turnId: TurnId; change: TurnChange; events: readonly NewEvent[] } & Given) {
+      const names = Object.keys(change) as (keyof TurnChange)[];
+      if (names.length > 0) {
+        const values = names.map((name) => (name === 'evidence' ? JSON.stringify(change.evidence) : change[name]));
+        updateTurn(names).run(...values, turnId);
+      }
+      return { position: append(taskId, turnId, at, events) };
+    },
+
+    deleteTask({ taskId, at }: { taskId: TaskId } & Given) {
+      if (markDeleted.run(at, taskId).changes === 0) throw new DaemonError('task_not_found', `no task ${taskId}`);
+      return { position: append(taskId, null, at, [{ type: 'task.deleted', data: {} }]) };
+    },
+
+    /** Erases some of a deleted task's events; says how many. Called until it says 0, so that no commit is long. */
+    eraseEvents({ taskId, limit }: { taskId: TaskId; limit: number }) {
+      return { erased: eraseEvents.run(taskId, limit).changes, position: undefined };
+    },
+
+    /** Keeps a value that is set once. */
+    keepMeta({ key, value }: { key: string; value: string }) {
+      setMeta.run(key, value);
+      return { position: undefined };
+    },
+  };
+}
+
+export type Writes = ReturnType<typeof prepareWrites>;
+export type WriteName = keyof Writes;
+export type WriteArgs<N extends WriteName> = Parameters<Writes[N]>[0];
+export type WriteResult<N extends WriteName> = ReturnType<Writes[N]>;

@@ -1,0 +1,40 @@
+import { Secret } from '../base/secret.ts';
+
+/** What an executor inherits from the daemon's environment; nothing else does. */
+const inherited = [
+  'PATH',
+  'USER',
+  'LOGNAME',
+  'SHELL',
+  'LANG',
+  'LANGUAGE',
+  'TZ',
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'NO_PROXY',
+  'http_proxy',
+  'https_proxy',
+  'no_proxy',
+  'NODE_EXTRA_CA_CERTS',
+  'SSL_CERT_FILE',
+  'SSL_CERT_DIR',
+] as const;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+interface ChildEnvOptions {
+  readonly daemonEnv: Environment;
+  readonly home: string;
+  readonly tmpDir: string;
+  readonly plan: Readonly<Record<string, string | Secret>>;
+}
+
+/** The whole environment of an executor: an allow-list, the computer's HOME, the turn's TMPDIR, and what its plan says. */
+export function childEnv({ daemonEnv, home, tmpDir, plan }: ChildEnvOptions): Record<string, string> {
+  const env: Record<string, string> = { HOME: home, TMPDIR: tmpDir, TERM: 'xterm-256color', COLORTERM: 'truecolor' };
+  for (const [name, value] of Object.entries(daemonEnv)) {
+    if (value !== undefined && (inherited.includes(name as (typeof inherited)[number]) || name.startsWith('LC_'))) env[name] = value;
+  }
+  for (const [name, value] of Object.entries(plan)) env[name] = value instanceof Secret ? value.open() : value;
+  return env;
+}

@@ -1,0 +1,122 @@
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { errnoOf } from '../base/files.ts';
+import { Secret } from '../base/secret.ts';
+import type { Executor } from '../kit/executor.ts';
+import type { Ending, Evidence } from '../protocol/events.ts';
+import { DaemonError } from '../protocol/errors.ts';
+import { HostError } from '../pty-host/host-error.ts';
+import type { SpawnRequest } from '../pty-host/protocol.ts';
+import type { TaskRow, TurnRow } from '../store/rows.ts';
+import { childEnv } from './child-env.ts';
+import type { Provider, TurnServices } from './turn-services.ts';
+
+/** The variable by which a turn's processes are known, wherever they went. */
+export const markerName = 'HARNESSD_TURN';
+
+/** A turn that ends before its executor has run. */
+export class LaunchFailure extends Error {
+  readonly ending: Ending;
+  readonly evidence: Evidence;
+
+  constructor(reason: Extract<Ending, { outcome: 'failed' }>['reason'], message: string) {
+    super(message);
+    this.ending = { outcome: 'failed', reason };
+    this.evidence = { message };
+  }
+}
+
+export interface Launch {
+  readonly request: SpawnRequest;
+  readonly provider: Provider;
+  readonly version: string | undefined;
+}
+
+/** Turns a turn into a spawn request, and writes the private files that it needs. Done again after a crash it gives the same. */
+export async function prepareLaunch(services: TurnServices, task: TaskRow, turn: TurnRow, resumes: string | undefined): Promise<Launch> {
+  const installed = services.executor(turn.executor);
+  if (!installed?.binary) {
+    throw new LaunchFailure('executor_unavailable', `${turn.executor} is not installed: ${installed?.command ?? 'it is not an executor of this harnessd'}`);
+  }
+  const { definition, binary, version } = installed;
+  const provider = await providerOf(services, definition);
+  const files = services.layout.turn(turn.id);
+  await openWorkspace(task);
+  await files.make();
+
+  const configDir = services.layout.configDir(task.id, definition.id);
+  const prompt = await readFile(files.prompt, 'utf8');
+  const plan = definition.plan({
+    prompt,
+    model: definition.models[turn.model] ?? turn.model,
+    ...(resumes !== undefined && { resume: resumes }),
+    credential: provider.credential,
+    workspace: task.workspace,
+    configDir,
+    tmpDir: files.tmp,
+  });
+  const given = Object.values(plan.env).flatMap((value) => (value instanceof Secret ? [value.open()] : []));
+  const secrets = [...new Set([...given, ...services.secrets.map((secret) => secret.open())])];
+  await writePrivate(files.secrets, JSON.stringify(secrets));
+  await writePrivate(files.stdin, plan.stdin);
+  await writeFile(files.capture, '', { flag: 'a', mode: 0o600 });
+  await mkdir(configDir, { recursive: true, mode: 0o700 });
+  for (const [path, text] of Object.entries(plan.files)) {
+    await mkdir(dirname(join(configDir, path)), { recursive: true, mode: 0o700 });
+    await writePrivate(join(configDir, path), text);
+  }
+
+  const env = childEnv({ daemonEnv: services.daemonEnv, home: services.home, tmpDir: files.tmp, plan: plan.env });
+  return {
+    provider,
+    version,
+    request: {
+      id: turn.id,
+      argv: [binary, ...plan.args],
+      env,
+      cwd: task.workspace,
+      ...services.terminal,
+      redirect: { stdin: files.stdin, capture: files.capture },
+      marker: { name: markerName, value: turn.id },
+      mask: secrets,
+      graceMs: services.limits.graceMs,
+    },
+  };
+}
+
+/** What a failed spawn means for the turn. */
+export function launchFailure(error: unknown): LaunchFailure {
+  if (error instanceof LaunchFailure) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  if (errnoOf(error) === 'ENOSPC') return new LaunchFailure('disk_full', message);
+  if (!(error instanceof HostError)) return new LaunchFailure('spawn_failed', message);
+  switch (error.code) {
+    case 'cwd_missing':
+      return new LaunchFailure('workspace_invalid', message);
+    case 'program_missing':
+      return new LaunchFailure('executor_unavailable', message);
+    case 'disk_full':
+      return new LaunchFailure('disk_full', message);
+    default:
+      return new LaunchFailure('spawn_failed', message);
+  }
+}
+
+async function providerOf(services: TurnServices, definition: Executor): Promise<Provider> {
+  try {
+    return await services.provider(definition);
+  } catch (error) {
+    if (error instanceof DaemonError && error.code === 'credentials_required') throw new LaunchFailure('credentials_required', error.message);
+    throw error;
+  }
+}
+
+async function writePrivate(path: string, text: string): Promise<void> {
+  await writeFile(path, text, { mode: 0o600 });
+}
+
+async function openWorkspace({ workspace, ownsWorkspace }: TaskRow): Promise<void> {
+  if (ownsWorkspace) await mkdir(workspace, { recursive: true });
+  const found = await stat(workspace).catch(() => undefined);
+  if (!found?.isDirectory()) throw new LaunchFailure('workspace_invalid', `${workspace} is not a directory any more`);
+}

@@ -1,0 +1,78 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TaskId, TurnId } from '../protocol/ids.ts';
+
+/** Where a task and its turns have their private files below the state directory. */
+export class Layout {
+  readonly stateDir: string;
+
+  constructor(stateDir: string) {
+    this.stateDir = stateDir;
+  }
+
+  /** The workspace of a task that named none. */
+  workspace(taskId: TaskId): string {
+    return join(this.stateDir, 'workspaces', taskId);
+  }
+
+  /** An executor's configuration and conversation store, kept until the task is deleted. */
+  configDir(taskId: TaskId, executor: string): string {
+    return join(this.stateDir, 'tasks', taskId, executor);
+  }
+
+  taskDir(taskId: TaskId): string {
+    return join(this.stateDir, 'tasks', taskId);
+  }
+
+  get turnsDir(): string {
+    return join(this.stateDir, 'turns');
+  }
+
+  turn(turnId: TurnId): TurnFiles {
+    return new TurnFiles(join(this.turnsDir, turnId));
+  }
+
+  terminalDir(terminalId: string): string {
+    return join(this.stateDir, 'terminals', terminalId);
+  }
+}
+
+/** A turn's private directory (0700), gone when its last event is recorded. */
+export class TurnFiles {
+  readonly dir: string;
+
+  constructor(dir: string) {
+    this.dir = dir;
+  }
+
+  get prompt(): string {
+    return join(this.dir, 'prompt');
+  }
+
+  /** What the executor reads as its standard input. */
+  get stdin(): string {
+    return join(this.dir, 'stdin');
+  }
+
+  /** The executor's standard output, as it came: not masked, hence private. */
+  get capture(): string {
+    return join(this.dir, 'capture');
+  }
+
+  /** Values to mask, so that a restarted daemon masks before it parses another byte. */
+  get secrets(): string {
+    return join(this.dir, 'secrets');
+  }
+
+  get tmp(): string {
+    return join(this.dir, 'tmp');
+  }
+
+  async make(): Promise<void> {
+    await mkdir(this.tmp, { recursive: true, mode: 0o700 });
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.dir, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,49 @@
+import type { Mask } from '../base/mask.ts';
+import type { Exit, Executor, ParsedEnding } from '../kit/executor.ts';
+import type { ExecutorEvent } from '../protocol/events.ts';
+import type { CaptureLine } from './capture.ts';
+
+/** Folds an executor's lines into events, and keeps what the turn must know of them: its session and which tools run. */
+export class Parse {
+  readonly #parser: Executor['parser'];
+  readonly #mask: Mask;
+  readonly #openCalls = new Set<string>();
+  #state: unknown;
+  #session: string | undefined;
+
+  constructor(parser: Executor['parser'], mask: Mask) {
+    this.#parser = parser;
+    this.#mask = mask;
+    this.#state = parser.start();
+  }
+
+  line({ text, cutFrom }: CaptureLine, { partial = false } = {}): readonly ExecutorEvent[] {
+    if (partial) return this.#masked([{ type: 'executor.unparsed', data: { text, partial } }]);
+    if (cutFrom !== undefined) return this.#masked([{ type: 'executor.unparsed', data: { text, bytes: cutFrom } }]);
+    const { state, events } = this.#parser.line(this.#state, text);
+    this.#state = state;
+    for (const { type, data } of events) {
+      if (type === 'tool.called') this.#openCalls.add(data.callId);
+      else if (type === 'tool.finished') this.#openCalls.delete(data.callId);
+      else if (type === 'executor.session') this.#session = data.sessionId;
+    }
+    return this.#masked(events);
+  }
+
+  end(exit: Exit): ParsedEnding {
+    return this.#mask.deep(this.#parser.end(this.#state, exit) as never) as ParsedEnding; // JSON in, the same shape out
+  }
+
+  /** The executor's own conversation id, as far as it has been told. */
+  get session(): string | undefined {
+    return this.#session;
+  }
+
+  get hasOpenCall(): boolean {
+    return this.#openCalls.size > 0;
+  }
+
+  #masked(events: readonly ExecutorEvent[]): readonly ExecutorEvent[] {
+    return this.#mask.deep(events as never) as readonly ExecutorEvent[]; // events are JSON: the shape stays, strings may change
+  }
+}

@@ -1,0 +1,55 @@
+import type { Logger } from 'pino';
+import type { Clock } from '../base/clock.ts';
+import type { Secret } from '../base/secret.ts';
+import type { Credential, Executor } from '../kit/executor.ts';
+import type { Hosts } from '../pty-host/hosts.ts';
+import type { Containment } from '../process/containment.ts';
+import type { Store } from '../store/store.ts';
+import type { Layout } from './layout.ts';
+import type { OnStep } from './steps.ts';
+
+export interface TurnLimits {
+  readonly timeoutMs: number;
+  readonly idleMs: number;
+  readonly graceMs: number;
+  readonly captureBytes: number;
+  readonly lineBytes: number;
+  readonly concurrency: number;
+}
+
+/** An executor as this computer has it. */
+export interface InstalledExecutor {
+  readonly definition: Executor;
+  /** Its native binary, or undefined when it is not installed. */
+  readonly binary: string | undefined;
+  readonly version: string | undefined;
+  /** What installs it. */
+  readonly command: string;
+}
+
+/** A credential, and whether the scripted model stands behind it. */
+export interface Provider {
+  readonly kind: 'configured' | 'offline';
+  readonly credential: Credential;
+}
+
+/** All that turns use of the daemon. */
+export interface TurnServices {
+  readonly store: Store;
+  readonly hosts: Hosts;
+  readonly containment: Containment;
+  readonly layout: Layout;
+  readonly limits: TurnLimits;
+  readonly terminal: { readonly cols: number; readonly rows: number };
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly onStep: OnStep;
+  readonly home: string;
+  /** Masked in whatever a turn says, beside the turn's own. */
+  readonly secrets: readonly Secret[];
+  readonly daemonEnv: Readonly<Record<string, string | undefined>>;
+  /** Undefined for an id that is not in the registry. Looked up at each use: an executor may be installed while the daemon runs. */
+  executor(id: string): InstalledExecutor | undefined;
+  /** The credential for an executor now; throws `credentials_required`. */
+  provider(executor: Executor): Promise<Provider>;
+}

@@ -1,0 +1,312 @@
+import { readFile, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Mask } from '../base/mask.ts';
+import type { Executor } from '../kit/executor.ts';
+import { DaemonError } from '../protocol/errors.ts';
+import type { Ending, Evidence, NewEvent, StopCause } from '../protocol/events.ts';
+import type { TaskId, TurnId } from '../protocol/ids.ts';
+import type { HostClient } from '../pty-host/client.ts';
+import { HostError } from '../pty-host/host-error.ts';
+import { readTerminalRecord } from '../pty-host/terminal-record.ts';
+import type { TaskRow, TurnChange, TurnRow } from '../store/rows.ts';
+import { CaptureReader, watchGrowth, type CaptureLine } from './capture.ts';
+import { decideEnding, type TurnExit } from './ending.ts';
+import { ExitWatch } from './exit-watch.ts';
+import { launchFailure, LaunchFailure, markerName, prepareLaunch, type Launch } from './launch.ts';
+import type { TurnFiles } from './layout.ts';
+import { Parse } from './parse.ts';
+import { terminalTail } from './terminal-tail.ts';
+import type { TurnServices } from './turn-services.ts';
+import { Watchdog } from './watchdog.ts';
+
+const fullDiskRetryMs = 1_000;
+const reconnectMs = 50;
+const fullDiskBytes = 64 * 1024;
+
+/**
+ * One prompt run by one executor, from queued to ended. Each step is recorded before the next begins, and each can be
+ * done again: `run` goes on from wherever an earlier daemon was killed.
+ */
+export class Turn {
+  readonly #services: TurnServices;
+  readonly #task: TaskRow;
+  readonly #files: TurnFiles;
+  readonly #detached = new AbortController();
+  #row: TurnRow;
+  /** Decided before it is recorded, so that a cancel and a launch cannot both win. */
+  #fate: 'queued' | 'launched' | 'cancelled';
+  #stopCause: StopCause | null;
+  #sawFullDisk = false;
+  #wake = Promise.withResolvers<void>();
+
+  constructor(services: TurnServices, task: TaskRow, row: TurnRow) {
+    this.#services = services;
+    this.#task = task;
+    this.#files = services.layout.turn(row.id);
+    this.#row = row;
+    this.#fate = row.state === 'queued' ? 'queued' : 'launched';
+    this.#stopCause = row.stopCause;
+  }
+
+  get id(): TurnId {
+    return this.#row.id;
+  }
+
+  get taskId(): TaskId {
+    return this.#row.taskId;
+  }
+
+  get workspace(): string {
+    return this.#task.workspace;
+  }
+
+  get hasEnded(): boolean {
+    return this.#row.state === 'ended';
+  }
+
+  /** Resolves when the turn has ended, or when the daemon lets go of it. */
+  async run(): Promise<void> {
+    try {
+      const launch = this.#row.state === 'queued' ? await this.#launch() : undefined;
+      if (this.#fate === 'cancelled') return;
+      if (this.#row.state === 'launching') await this.#spawn(launch);
+      await this.#follow();
+    } catch (error) {
+      if (this.#detached.signal.aborted) return;
+      if (!(error instanceof LaunchFailure)) throw error;
+      await this.#end(error.ending, error.evidence);
+    }
+  }
+
+  /** Begins to end the turn; the first cause counts. Resolves when that is recorded. */
+  async stop(cause: StopCause): Promise<void> {
+    if (this.#stopCause !== null) return this.#endTree();
+    this.#stopCause = cause;
+    const stopping: NewEvent = { type: 'turn.stopping', data: { cause } };
+    if (this.#fate === 'queued') {
+      this.#fate = 'cancelled';
+      await this.#end({ outcome: 'cancelled', reason: cause === 'by_stop' ? 'by_stop' : 'by_peer' }, {}, { stopCause: cause }, [stopping]);
+    } else {
+      await this.#record({ stopCause: cause }, [stopping]);
+      await this.#endTree();
+    }
+  }
+
+  /** Lets go of the turn without ending it. */
+  detach(): void {
+    this.#detached.abort();
+    this.#wake.resolve();
+  }
+
+  async #launch(): Promise<Launch | undefined> {
+    const { store, clock, limits, onStep } = this.#services;
+    const { executor, model, timeoutMs } = this.#row;
+    const resumes = store.latestSession(this.taskId, executor);
+    const launch = await this.#prepare(resumes);
+    const host = await this.#newestHost();
+    onStep('launch.planned');
+    if (this.#fate === 'cancelled') return undefined;
+    this.#fate = 'launched';
+    const now = clock.now();
+    const deadlineAt = now + (timeoutMs ?? limits.timeoutMs);
+    const { version, provider } = launch;
+    await this.#record(
+      { state: 'launching', startedAt: now, activeAt: now, deadlineAt, hostId: host.hostId, resumes: resumes ?? null },
+      [
+        {
+          type: 'turn.started',
+          data: { executor, model, ...(version && { version }), ...(resumes && { resumes }), provider: provider.kind, deadlineAt },
+        },
+      ],
+    );
+    onStep('launch.committed');
+    return launch;
+  }
+
+  /** Idempotent in the host, so that after a crash it is simply asked again. */
+  async #spawn(prepared: Launch | undefined): Promise<void> {
+    const { hosts, layout, containment, onStep } = this.#services;
+    const { request } = prepared ?? (await this.#prepare(this.#row.resumes ?? undefined));
+    for (;;) {
+      const known = this.#row.hostId === null ? undefined : hosts.byId(this.#row.hostId);
+      if (!known && (await readTerminalRecord(layout.stateDir, this.id))) return; // its host has died since: #follow finds how it ended
+      const host = known ?? (await this.#newestHost());
+      if (host.hostId !== this.#row.hostId) await this.#record({ hostId: host.hostId }, []);
+      try {
+        const { pid } = await host.spawn(request);
+        onStep('launch.spawned');
+        await this.#record({ state: 'running' }, [{ type: 'turn.running', data: { terminalId: this.id, pid, containment: containment.level } }]);
+        onStep('launch.recorded');
+        return;
+      } catch (error) {
+        if (!(error instanceof HostError) || error.code !== 'disconnected') throw launchFailure(error);
+        await delay(reconnectMs, undefined, { signal: this.#detached.signal });
+      }
+    }
+  }
+
+  async #follow(): Promise<void> {
+    const { hosts, layout, limits, clock, log, onStep } = this.#services;
+    const onFault = (error: unknown): void => log.error({ err: error, turnId: this.id }, 'a turn could not be watched');
+    using watch = await ExitWatch.open({
+      hosts,
+      stateDir: layout.stateDir,
+      terminalId: this.id,
+      hostId: this.#row.hostId,
+      graceMs: limits.graceMs,
+      onExit: () => this.#wake.resolve(),
+      onFault,
+    });
+    const parse = await this.#refold();
+    await using reader = await CaptureReader.open(this.#files.capture, { offset: this.#row.captureOffset, maxLineBytes: limits.lineBytes });
+    using _growth = watchGrowth(this.#files.capture, () => this.#wake.resolve());
+    using watchdog = new Watchdog({
+      clock,
+      limits,
+      deadlineAt: this.#row.deadlineAt!, // recorded at the launch
+      activeAt: this.#row.activeAt!,
+      stopCause: () => this.#stopCause,
+      isBusy: async () => parse.hasOpenCall || this.#hasLiveChildren(),
+      captureSize: async () => {
+        await this.#lookAtDisk();
+        return reader.size();
+      },
+      onLimit: (cause) => void this.stop(cause).catch(onFault), // the next tick asks again
+      onFault,
+    });
+    if (this.#stopCause !== null) await this.#endTree(); // asked for before the executor was there, or before an earlier daemon was killed
+
+    for (;;) {
+      const exit = watch.exit;
+      const { lines, atEnd } = await reader.read();
+      if (lines.length > 0) {
+        onStep('parse.read');
+        await this.#recordLines(parse, lines);
+        watchdog.touch();
+      } else if (atEnd && exit) {
+        onStep('exit.seen');
+        const partial = reader.takePartial();
+        if (partial) await this.#recordLines(parse, [partial], { partial: true });
+        return this.#conclude(parse, exit);
+      } else if (atEnd) {
+        await this.#wake.promise;
+        this.#wake = Promise.withResolvers();
+      }
+      this.#detached.signal.throwIfAborted();
+    }
+  }
+
+  /** Rebuilds what the parser knew: the lines up to the recorded offset, folded again and told to nobody. */
+  async #refold(): Promise<Parse> {
+    const secrets = JSON.parse(await readFile(this.#files.secrets, 'utf8')) as string[]; // written by prepareLaunch
+    const parse = new Parse(this.#definition().parser, new Mask(secrets));
+    const { captureOffset } = this.#row;
+    if (captureOffset === 0) return parse;
+    await using reader = await CaptureReader.open(this.#files.capture, { maxLineBytes: this.#services.limits.lineBytes });
+    for (;;) {
+      const { lines, atEnd } = await reader.read();
+      for (const line of lines) {
+        if (line.end > captureOffset) return parse;
+        parse.line(line);
+      }
+      if (atEnd) return parse;
+    }
+  }
+
+  async #recordLines(parse: Parse, lines: readonly CaptureLine[], as: { partial?: boolean } = {}): Promise<void> {
+    const { clock, onStep } = this.#services;
+    const events = lines.flatMap((line) => parse.line(line, as));
+    onStep('parse.folded');
+    const { session } = parse;
+    await this.#record({ captureOffset: lines.at(-1)!.end, activeAt: clock.now(), ...(session !== undefined && { session }) }, events);
+    onStep('parse.committed');
+  }
+
+  async #conclude(parse: Parse, exit: TurnExit): Promise<void> {
+    const { layout, onStep } = this.#services;
+    const parsed = parse.end(exit.kind === 'exit' ? exit.exit : { code: null, signal: null });
+    await this.#lookAtDisk();
+    const terminal = await terminalTail(join(layout.terminalDir(this.id), 'journal'));
+    const { ending, evidence } = decideEnding({ exit, parsed, stopCause: this.#stopCause, sawFullDisk: this.#sawFullDisk, terminal });
+    onStep('ending.folded');
+    await this.#end(ending, evidence);
+  }
+
+  async #end(ending: Ending, evidence: Evidence, change: TurnChange = {}, events: readonly NewEvent[] = []): Promise<void> {
+    const { hosts, clock, log, onStep } = this.#services;
+    await this.#record(
+      { ...change, state: 'ended', outcome: ending.outcome, reason: ending.reason, evidence, endedAt: clock.now() },
+      [...events, { type: 'turn.ended', data: { ...ending, evidence } }],
+      { urgent: true },
+    );
+    onStep('ending.committed');
+    log.info({ taskId: this.taskId, turnId: this.id, ...ending }, 'turn ended');
+    const host = this.#row.hostId === null ? undefined : hosts.byId(this.#row.hostId);
+    await host?.forget(this.id).catch(() => undefined); // it only frees the host's memory
+    await this.#files.remove();
+    onStep('cleanup.done');
+  }
+
+  async #prepare(resumes: string | undefined): Promise<Launch> {
+    try {
+      return await prepareLaunch(this.#services, this.#task, this.#row, resumes);
+    } catch (error) {
+      throw launchFailure(error);
+    }
+  }
+
+  async #newestHost(): Promise<HostClient> {
+    try {
+      return await this.#services.hosts.newest();
+    } catch (error) {
+      this.#detached.signal.throwIfAborted();
+      throw launchFailure(error);
+    }
+  }
+
+  async #endTree(): Promise<void> {
+    const { hosts, limits } = this.#services;
+    const host = this.#row.hostId === null ? undefined : hosts.byId(this.#row.hostId);
+    await host?.end({ id: this.id, signal: this.#definition().stopSignal, graceMs: limits.graceMs }).catch((error: unknown) => {
+      // Not started yet: #follow asks again. Ended: the exit says so. Disconnected: the watchdog asks again.
+      if (!(error instanceof HostError)) throw error;
+    });
+  }
+
+  async #hasLiveChildren(): Promise<boolean> {
+    const status = this.#services.hosts.terminals().find(({ id }) => id === this.id);
+    if (!status) return false;
+    const { cgroup, pid, startTime } = status;
+    return this.#services.containment.liveChildren({ cgroup, leader: { pid, startTime }, marker: { name: markerName, value: this.id } });
+  }
+
+  /** An executor that cannot write its output has no other way to say so. */
+  async #lookAtDisk(): Promise<void> {
+    const { bavail, bsize } = await statfs(this.#files.dir);
+    if (bavail * bsize < fullDiskBytes) this.#sawFullDisk = true;
+  }
+
+  #definition(): Executor {
+    const installed = this.#services.executor(this.#row.executor);
+    if (!installed) throw new LaunchFailure('executor_unavailable', `${this.#row.executor} is not an executor of this harnessd`);
+    return installed.definition;
+  }
+
+  /** Waits out a full disk: what is to be recorded stays in the capture meanwhile. */
+  async #record(change: TurnChange, events: readonly NewEvent[], options?: { urgent: boolean }): Promise<void> {
+    const { store, clock, log } = this.#services;
+    for (;;) {
+      try {
+        await store.write('advance', { taskId: this.taskId, turnId: this.id, change, events, at: clock.now() }, options);
+        this.#row = { ...this.#row, ...change };
+        return;
+      } catch (error) {
+        if (!(error instanceof DaemonError) || error.code !== 'storage_full') throw error;
+        this.#sawFullDisk = true;
+        log.warn({ turnId: this.id }, 'the disk is full: waiting');
+        await delay(fullDiskRetryMs, undefined, { signal: this.#detached.signal });
+      }
+    }
+  }
+}
