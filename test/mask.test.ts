@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { Mask, StreamMask } from '../src/base/mask.ts';
 
 const secret = 'sk-ant-oat01/ä"b c+d\\e=';

@@ -98,8 +98,14 @@ describe('a companion', () => {
     const argv = [process.execPath, '-e', `process.chdir(${JSON.stringify(dir)});${script}`] as const;
     try {
       await use({
-        ...{ name: 'The companion', dir, argv: [...argv], env: { ONLY: 'this' }, ready },
-        ...{ timeoutMs: 5000, logFile: join(dir, 'log'), signal: new AbortController().signal },
+        name: 'The companion',
+        dir,
+        argv: [...argv],
+        env: { ONLY: 'this' },
+        ready,
+        timeoutMs: 5000,
+        logFile: join(dir, 'log'),
+        signal: new AbortController().signal,
       });
     } finally {
       const record = await ready();

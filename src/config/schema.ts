@@ -73,7 +73,7 @@ export const Config = z.strictObject({
       ),
       lineBytes: bytes(16 * MiB).describe('longest line that is parsed; of a longer one the beginning is kept'),
       concurrency: count(8).describe('turns that run at once'),
-      spawnMs: ms(30_000).describe('for the pty host to start and answer'),
+      retryMs: ms(30_000).describe('how long an executor may keep retrying a provider that refuses or fails'),
     })
     .prefault({}),
   terminal: z
@@ -102,6 +102,14 @@ export const Config = z.strictObject({
       file: path()
         .optional()
         .describe('JSON file (0600) of credentials by executor; wins over the daemon’s environment'),
+    })
+    .prefault({}),
+  faults: z
+    .strictObject({
+      crashAt: z
+        .string()
+        .optional()
+        .describe('for tests of recovery: the step, as `name` or `name:times`, at which the daemon kills itself'),
     })
     .prefault({}),
   offlineModel: z

@@ -17,7 +17,11 @@ export class ProviderCredentials {
     this.#byExecutor = byExecutor;
   }
 
-  static async open(executors: readonly Executor[], env: Environment, file: string | undefined): Promise<ProviderCredentials> {
+  static async open(
+    executors: readonly Executor[],
+    env: Environment,
+    file: string | undefined,
+  ): Promise<ProviderCredentials> {
     const fromFile = file === undefined ? {} : await readPrivate(file);
     const found = executors.flatMap((executor) => {
       const credential = pick(executor, fromFile[executor.id] ?? {}) ?? pick(executor, env);
@@ -42,7 +46,8 @@ function pick({ credentialVariables, baseUrlVariable }: Executor, values: Enviro
 }
 
 async function readPrivate(path: string): Promise<z.infer<typeof CredentialsFile>> {
-  const invalid = (why: string, cause?: unknown): DaemonError => new DaemonError('config_invalid', `credentials.file: ${path} ${why}`, { cause });
+  const invalid = (why: string, cause?: unknown): DaemonError =>
+    new DaemonError('config_invalid', `credentials.file: ${path} ${why}`, { cause });
   const file = await open(path, 'r').catch((error: unknown) => {
     throw invalid('cannot be read', error);
   });

@@ -22,15 +22,19 @@ export class TokenCheck {
 }
 
 /** The token with all scopes: made at the first start, kept in `token` (0600), read by the command line. */
-export async function openToken(stateDir: string): Promise<Secret> {
-  const path = join(stateDir, 'token');
+export function openToken(stateDir: string): Promise<Secret> {
+  return openSecretFile(join(stateDir, 'token'), 'hd_');
+}
+
+/** A random value made once for the life of the state directory, in a private file of its own. */
+export async function openSecretFile(path: string, prefix = ''): Promise<Secret> {
   try {
-    const token = (await readFile(path, 'utf8')).trim();
-    if (token !== '') return new Secret(token);
+    const value = (await readFile(path, 'utf8')).trim();
+    if (value !== '') return new Secret(value);
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
   }
-  const token = `hd_${randomBytes(32).toString('base64url')}`;
-  await writeFileAtomic(path, `${token}\n`);
-  return new Secret(token);
+  const value = `${prefix}${randomBytes(32).toString('base64url')}`;
+  await writeFileAtomic(path, `${value}\n`);
+  return new Secret(value);
 }

@@ -37,7 +37,7 @@ const outcomes = Object.keys(endings) as [Outcome, ...Outcome[]];
 export const Outcome = z.enum(outcomes);
 export const Reason = z.enum(outcomes.flatMap((outcome) => endings[outcome]) as [Reason, ...Reason[]]);
 
-export const stopCauses = ['by_peer', 'by_stop', 'wall_clock', 'idle', 'output_limit'] as const;
+export const stopCauses = ['by_peer', 'by_stop', 'wall_clock', 'idle', 'output_limit', 'retry_limit'] as const;
 /** Why the daemon itself began to end a turn. The first cause counts. */
 export const StopCause = z.enum(stopCauses);
 export type StopCause = z.infer<typeof StopCause>;
@@ -46,7 +46,11 @@ const count = z.int().nonnegative();
 
 /** What was found at a turn's end; whatever is unknown is absent. */
 export const Evidence = z.object({
-  exitCode: z.int().nullable().optional().describe('exit code of the executor; null when a signal ended it or nobody saw it end'),
+  exitCode: z
+    .int()
+    .nullable()
+    .optional()
+    .describe('exit code of the executor; null when a signal ended it or nobody saw it end'),
   signal: z.string().nullable().optional().describe('signal that ended the executor'),
   exit: z.literal('unknown').optional().describe('nobody saw the executor end'),
   httpStatus: z.int().optional().describe('status of the provider’s last answer, as the executor told it'),
@@ -61,9 +65,22 @@ export type Evidence = z.infer<typeof Evidence>;
 /** What an executor's parser can say. The Agent Client Protocol counterpart stands behind each in docs/protocol.md. */
 export const executorEventData = {
   'executor.session': z.object({ sessionId: z.string(), model: z.string().optional(), version: z.string().optional() }),
-  'message.added': z.object({ text: z.string(), messageId: z.string().optional(), parentCallId: z.string().optional() }),
-  'thought.added': z.object({ text: z.string(), messageId: z.string().optional(), parentCallId: z.string().optional() }),
-  'tool.called': z.object({ callId: z.string(), name: z.string(), input: z.unknown(), parentCallId: z.string().optional() }),
+  'message.added': z.object({
+    text: z.string(),
+    messageId: z.string().optional(),
+    parentCallId: z.string().optional(),
+  }),
+  'thought.added': z.object({
+    text: z.string(),
+    messageId: z.string().optional(),
+    parentCallId: z.string().optional(),
+  }),
+  'tool.called': z.object({
+    callId: z.string(),
+    name: z.string(),
+    input: z.unknown(),
+    parentCallId: z.string().optional(),
+  }),
   'tool.finished': z.object({
     callId: z.string(),
     outcome: z.enum(['ok', 'error']),

@@ -1,7 +1,12 @@
 import { z } from 'zod';
 
 /** Chosen by a client or made by the daemon; safe as a file name. */
-const id = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, 'must be 1 to 64 letters, digits, - or _, beginning with a letter or digit');
+const id = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/,
+    'must be 1 to 64 letters, digits, - or _, beginning with a letter or digit',
+  );
 
 export const TaskId = id.brand<'TaskId'>();
 export type TaskId = z.infer<typeof TaskId>;

@@ -9,7 +9,10 @@ const Prompt = z
   .string()
   .min(1, 'must not be empty')
   .refine((text) => text.trim() !== '', 'must not be blank')
-  .refine((text) => text.length <= maxPromptChars || [...text].length <= maxPromptChars, `must be at most ${maxPromptChars} characters`)
+  .refine(
+    (text) => text.length <= maxPromptChars || [...text].length <= maxPromptChars,
+    `must be at most ${maxPromptChars} characters`,
+  )
   .refine((text) => !text.includes('\0'), 'must not contain NUL');
 
 const Model = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$/, 'must be a model’s name');
@@ -22,6 +25,7 @@ const TurnSummary = z.object({
   ordinal: z.int().positive(),
   executor: z.string(),
   model: z.string(),
+  prompt: z.string().describe('the first 200 characters'),
   state: z.enum(['queued', 'launching', 'running', 'ended']),
   stopping: StopCause.optional(),
   outcome: Outcome.optional(),
@@ -87,13 +91,23 @@ export const methods = {
       prompt: Prompt.describe(`1 to ${maxPromptChars} characters`),
       executor: ExecutorId.optional().describe('default: `executors.default` of the configuration'),
       model: Model.optional().describe('default: the executor’s'),
-      workspace: z.string().max(4096).optional().describe('absolute path of a directory; default: a new one for the task'),
-      timeoutMs: z.int().min(1000).max(2_147_483_647).optional().describe('wall clock for each turn; default: `turn.timeoutMs`'),
+      workspace: z
+        .string()
+        .max(4096)
+        .optional()
+        .describe('absolute path of a directory; default: a new one for the task'),
+      timeoutMs: z
+        .int()
+        .min(1000)
+        .max(2_147_483_647)
+        .optional()
+        .describe('wall clock for each turn; default: `turn.timeoutMs`'),
     }),
     result: TurnRef,
   },
   'task.prompt': {
-    summary: 'Adds a turn, which goes on with the executor’s conversation. It waits for the turns of its workspace before it.',
+    summary:
+      'Adds a turn, which goes on with the executor’s conversation. It waits for the turns of its workspace before it.',
     params: z.strictObject({
       taskId: TaskId,
       id: RequestId.optional().describe('chosen by the client, so that a retry acts once'),
@@ -114,12 +128,14 @@ export const methods = {
     result: z.object({ tasks: z.array(TaskSummary), more: z.boolean() }),
   },
   'task.cancel': {
-    summary: 'Cancels the turns of a task that have not ended. Answers when that is recorded; `turn.ended` tells when it is done.',
+    summary:
+      'Cancels the turns of a task that have not ended. Answers when that is recorded; `turn.ended` tells when it is done.',
     params: z.strictObject({ taskId: TaskId }),
     result: z.object({ cancelled: z.array(TurnId) }),
   },
   'task.delete': {
-    summary: 'Deletes an ended task: its events, terminals and private files. Its workspace stays, unless the daemon made it.',
+    summary:
+      'Deletes an ended task: its events, terminals and private files. Its workspace stays, unless the daemon made it.',
     params: z.strictObject({ taskId: TaskId }),
     result: z.object({ deleted: z.literal(true) }),
   },

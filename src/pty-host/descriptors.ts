@@ -1,4 +1,5 @@
 import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const listing = '/proc/self/fd';
 
@@ -12,20 +13,79 @@ export function closeInherited(): void {
   }
 }
 
+/** Places held above the last master, so that what the thread pool opens and closes lies higher than the next ones. */
+const headroom = 64;
+/** A journal's file that stays open is no danger until the moment in which it closes. */
+const maxWaits = 3;
+/** Beyond this many descriptors low ones are used again, at the price named below. */
+const highest = 1000;
+
 /**
- * Runs a fork of node-pty while no descriptor is missing between the first and the last. Its shipped build marks
- * descriptors to be closed at the exec one after the other and, beyond 15, stops at the first that is not open: after a
- * gap, every terminal's master would be left open in the child.
+ * Keeps the descriptors below the newest terminal's master without a gap. node-pty's shipped build marks descriptors to be
+ * closed at the exec one after the other and, beyond 15, stops at the first that is not open; the child's own master is
+ * such a gap. So each new master has to lie above all others, and what lies between is held: else the masters above the
+ * gap would be left open in the child.
  */
-export function withoutGaps<Result>(fork: () => Result): Result {
-  const last = Math.max(0, ...openDescriptors());
-  const fillers: number[] = [];
-  try {
-    while ((fillers.at(-1) ?? 0) < last) fillers.push(openSync('/dev/null', 'r')); // takes the lowest that is free
-    return fork();
-  } finally {
-    fillers.forEach((fd) => closeSync(fd));
+export class Descriptors {
+  /** Node's own, which stay. */
+  readonly #first = new Set(openDescriptors());
+  readonly #isNeeded = this.#first.size > 0; // elsewhere node-pty closes them in another way
+  readonly #held = new Set<number>();
+  readonly #masters = new Set<number>();
+
+  constructor() {
+    this.#hold(); // so that the sockets lie higher
   }
+
+  /** Waits a little while a file that the thread pool may close in the next moment lies among the masters. Fork in the same tick. */
+  async settle(): Promise<void> {
+    for (let waits = 0; waits < maxWaits; waits++) {
+      this.#hold();
+      const isOurs = (fd: number): boolean => this.#held.has(fd) || this.#masters.has(fd) || this.#first.has(fd);
+      if (openDescriptors().every((fd) => fd > this.#top || isOurs(fd))) return;
+      await sleep(1);
+    }
+  }
+
+  /** Runs something that opens a master, opens its slave, and forks. */
+  fork<Forked extends { readonly fd: number }>(fork: () => Forked): Forked {
+    this.#hold();
+    const top = this.#top;
+    const free = top < highest ? [...this.#held].filter((fd) => fd > top) : [...this.#held];
+    for (const fd of free.sort((a, b) => a - b).slice(0, 2)) this.#release(fd);
+    const forked = fork();
+    this.#masters.add(forked.fd);
+    this.#hold();
+    return forked;
+  }
+
+  /** A master was closed. */
+  closed(master: number): void {
+    this.#masters.delete(master);
+    this.#hold();
+  }
+
+  get #top(): number {
+    return Math.max(15, ...this.#masters);
+  }
+
+  #hold(): void {
+    if (!this.#isNeeded) return;
+    const last = this.#top + headroom;
+    let fd = openPlace(); // takes the lowest that is free
+    for (; fd <= last; fd = openPlace()) this.#held.add(fd);
+    closeSync(fd);
+    for (const unneeded of [...this.#held].filter((place) => place > last + headroom)) this.#release(unneeded);
+  }
+
+  #release(fd: number): void {
+    this.#held.delete(fd);
+    closeSync(fd);
+  }
+}
+
+function openPlace(): number {
+  return openSync('/dev/null', 'r');
 }
 
 /** None where the system has no such listing. */

@@ -90,6 +90,12 @@ export class Hosts implements AsyncDisposable {
     return { [Symbol.dispose]: () => void this.#lostListeners.delete(listener) };
   }
 
+  /** Tells every host to leave when its last terminal has ended: at once, if none runs. */
+  async leave(): Promise<void> {
+    await this.#starting?.catch(() => undefined); // its caller heard of it
+    await Promise.all([...this.#links.values()].map((link) => link.stop().catch(() => undefined))); // one that is gone has left
+  }
+
   /** Closes the connections; the hosts stay. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#starting?.catch(() => undefined); // its caller heard of it

@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { createRequire } from 'node:module';
 import { ReadStream } from 'node:tty';
-import { withoutGaps } from './descriptors.ts';
+import type { Descriptors } from './descriptors.ts';
 
 /** How the leader of a terminal ended: by exit code or by signal. */
 export type LeaderExit =
@@ -45,20 +45,24 @@ export class Pty {
   readonly drained: Promise<void>;
   readonly #stream: ReadStream;
 
-  constructor({ file, args, env, cwd, cols, rows }: PtyCommand, onOutput: (bytes: Buffer) => void) {
+  constructor(
+    { file, args, env, cwd, cols, rows }: PtyCommand,
+    descriptors: Descriptors,
+    onOutput: (bytes: Buffer) => void,
+  ) {
     const exited = Promise.withResolvers<LeaderExit>();
     const drained = Promise.withResolvers<void>();
     const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     const onExit = (code: number, signal: number): void => {
       exited.resolve(signal === 0 ? { code, signal: null } : { code: null, signal: signalName(signal) });
     };
-    const forked = withoutGaps(() =>
+    const forked = descriptors.fork(() =>
       native.module.fork(file, args, variables, cwd, cols, rows, keepId, keepId, true, native.helper, onExit),
     );
     this.pid = forked.pid;
     this.exited = exited.promise;
     this.drained = drained.promise;
-    this.#stream = new ReadStream(forked.fd);
+    this.#stream = new Master(forked.fd, () => descriptors.closed(forked.fd));
     this.#stream.on('data', onOutput);
     this.#stream.on('error', () => this.#stream.destroy()); // EIO is how Linux says that no one has it open any more
     this.#stream.on('end', () => this.#stream.destroy());
@@ -77,6 +81,21 @@ export class Pty {
   /** Hangs up on whoever still has it open. */
   close(): void {
     this.#stream.destroy();
+  }
+}
+
+/** Tells that its descriptor is closed in the moment it is, before anything else can be opened in its place. */
+class Master extends ReadStream {
+  readonly #onClosed: () => void;
+
+  constructor(fd: number, onClosed: () => void) {
+    super(fd);
+    this.#onClosed = onClosed;
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    super._destroy(error, callback);
+    this.#onClosed();
   }
 }
 

@@ -7,6 +7,7 @@ import { findContainment, type ContainmentMode } from '../process/containment.ts
 import { identityOf } from '../process/identity.ts';
 import { readBootId } from './boot-id.ts';
 import { Connection } from './connection.ts';
+import { Descriptors } from './descriptors.ts';
 import { hostRecordPath, hostsDirectory, hostSocketPath } from './host-files.ts';
 import { Host } from './host.ts';
 import type { JournalOptions } from './journal-writer.ts';
@@ -39,7 +40,15 @@ export async function serveHost({ stateDir, id, idleExitMs, log, ...options }: H
   }
   const containment = await findContainment(options.containment);
   const bootId = await readBootId();
-  const host = new Host({ stateDir, hostId: id, bootId, containment, journal: options.journal, log });
+  const host = new Host({
+    stateDir,
+    hostId: id,
+    bootId,
+    containment,
+    descriptors: new Descriptors(),
+    journal: options.journal,
+    log,
+  });
   const identity = { pid: process.pid, startTime: identityOf(process.pid)?.startTime ?? '' };
   const versions = { protocol: PROTOCOL, format: FORMAT, containment: containment.level };
 

@@ -4,6 +4,7 @@ import type { Containment } from '../process/containment.ts';
 import type { Ended } from '../process/end-tree.ts';
 import { identityOf } from '../process/identity.ts';
 import type { ProcessTree } from '../process/tree.ts';
+import type { Descriptors } from './descriptors.ts';
 import { resizeArg } from './journal-format.ts';
 import { JournalWriter, type JournalOptions } from './journal-writer.ts';
 import { checkLaunch } from './launch.ts';
@@ -25,6 +26,7 @@ export interface TerminalContext {
   readonly hostId: string;
   readonly bootId: string;
   readonly containment: Containment;
+  readonly descriptors: Descriptors;
   readonly journal: Partial<JournalOptions>;
   readonly log: (event: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -77,6 +79,7 @@ export class Terminal {
         startedAtMonotonicNs: String(process.hrtime.bigint()),
       };
       await writeSpawnRecord(stateDir, spawn);
+      await context.descriptors.settle();
       const terminal = new Terminal(request, context, spawn, commandIn(tree.cgroup));
       tree = terminal.#tree;
       await writePidRecord(stateDir, id, terminal.#tree.leader!); // the constructor set it
@@ -93,7 +96,7 @@ export class Terminal {
     this.#context = context;
     this.#mask = request.mask.length === 0 ? null : new StreamMask(new Mask(request.mask));
     this.#journal = new JournalWriter(journalDirectory(context.stateDir, request.id), context.journal);
-    this.#pty = new Pty(command, (bytes) => this.#output(bytes));
+    this.#pty = new Pty(command, context.descriptors, (bytes) => this.#output(bytes));
     this.#journal.onProgress = () => this.#resume();
     this.#journal.append('resize', Buffer.alloc(0), resizeArg(request.cols, request.rows));
     // One that is gone and reaped already has no start time, and needs none: no process is it.

@@ -1,4 +1,9 @@
-import { createJSONRPCErrorResponse, createJSONRPCNotification, createJSONRPCSuccessResponse, type JSONRPCID } from 'json-rpc-2.0';
+import {
+  createJSONRPCErrorResponse,
+  createJSONRPCNotification,
+  createJSONRPCSuccessResponse,
+  type JSONRPCID,
+} from 'json-rpc-2.0';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { DaemonError } from '../protocol/errors.ts';
@@ -67,13 +72,19 @@ export class Connection {
 
   async #run(request: Request): Promise<{ result: unknown; afterReply: (() => void)[] }> {
     if (!isMethod(request.method)) {
-      throw new DaemonError('method_not_found', `no method ${JSON.stringify(request.method)}`, { data: { methods: Object.keys(methods) } });
+      throw new DaemonError('method_not_found', `no method ${JSON.stringify(request.method)}`, {
+        data: { methods: Object.keys(methods) },
+      });
     }
     const id = request.id ?? null;
-    if (id !== null && this.#inFlight.has(id)) throw new DaemonError('invalid_request', `request ${JSON.stringify(id)} is still in flight`);
+    if (id !== null && this.#inFlight.has(id))
+      throw new DaemonError('invalid_request', `request ${JSON.stringify(id)} is still in flight`);
     const { requestsPerPeer } = this.#options.limits;
     if (this.#requests >= requestsPerPeer) {
-      throw new DaemonError('too_many_requests', `at most ${requestsPerPeer} requests in flight on a connection (limits.requestsPerPeer)`);
+      throw new DaemonError(
+        'too_many_requests',
+        `at most ${requestsPerPeer} requests in flight on a connection (limits.requestsPerPeer)`,
+      );
     }
     const { params: schema, result: resultSchema } = methods[request.method];
     const params = schema.safeParse(request.params ?? {});

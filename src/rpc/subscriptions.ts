@@ -32,7 +32,10 @@ export class Subscriptions {
   /** `start` is to be called when the peer has been told the name. */
   add(source: Source, after: number): { name: string; start: () => void } {
     if (this.#open.size >= this.#options.max) {
-      throw new DaemonError('too_many_requests', `at most ${this.#options.max} subscriptions on a connection (limits.subscriptionsPerPeer)`);
+      throw new DaemonError(
+        'too_many_requests',
+        `at most ${this.#options.max} subscriptions on a connection (limits.subscriptionsPerPeer)`,
+      );
     }
     const name = randomUUID();
     const ended = new AbortController();
@@ -55,7 +58,7 @@ export class Subscriptions {
     const onAbort = (): void => wake.resolve();
     signal.addEventListener('abort', onAbort);
     try {
-      for (let cursor = after; !signal.aborted; ) {
+      for (let cursor = after; !signal.aborted;) {
         const events = source.read(cursor);
         const last = events.at(-1);
         if (last) {
@@ -69,7 +72,10 @@ export class Subscriptions {
     } catch (error) {
       if (signal.aborted) return; // the socket went while a page was being sent
       onFault(error);
-      await notify('subscription.failed', { subscription: name, message: 'a fault of the daemon; subscribe again' }).catch(() => undefined);
+      await notify('subscription.failed', {
+        subscription: name,
+        message: 'a fault of the daemon; subscribe again',
+      }).catch(() => undefined);
     } finally {
       signal.removeEventListener('abort', onAbort);
       this.#open.delete(name);

@@ -54,6 +54,7 @@ export const migrations: readonly string[] = [
     data TEXT NOT NULL,
     UNIQUE (task_id, seq)
   );
+  CREATE INDEX events_queued ON events (turn_id) WHERE type = 'turn.queued';
   `,
 ];
 
@@ -61,7 +62,9 @@ export const migrations: readonly string[] = [
 export function migrate(db: Database): void {
   const version = Number(db.pragma('user_version', { simple: true }));
   if (version > migrations.length) {
-    throw new Error(`the database has schema ${version}, this harnessd knows ${migrations.length}: use the newer harnessd that wrote it`);
+    throw new Error(
+      `the database has schema ${version}, this harnessd knows ${migrations.length}: use the newer harnessd that wrote it`,
+    );
   }
   db.transaction(() => {
     for (const sql of migrations.slice(version)) db.exec(sql);

@@ -46,7 +46,11 @@ export class Store implements AsyncDisposable {
   }
 
   /** Resolves when the write is durable and everyone who waits for events has been told. */
-  async write<N extends WriteName>(name: N, args: WriteArgs<N>, options?: { urgent: boolean }): Promise<WriteResult<N>> {
+  async write<N extends WriteName>(
+    name: N,
+    args: WriteArgs<N>,
+    options?: { urgent: boolean },
+  ): Promise<WriteResult<N>> {
     const result = await this.#writer.write(name, args, options);
     if (result.position) this.#announce(result.position);
     return result;
@@ -172,7 +176,9 @@ function prepareReads(db: Database.Database) {
     ),
     turn: db.prepare<[string], RawTurn>(`SELECT ${turnColumns} FROM turns WHERE id = ?`),
     turnsOf: db.prepare<[string], RawTurn>(`SELECT ${turnColumns} FROM turns WHERE task_id = ? ORDER BY ordinal`),
-    openTurns: db.prepare<[], RawTurn>(`SELECT ${turnColumns} FROM turns WHERE state <> 'ended' ORDER BY queued_at, rowid`),
+    openTurns: db.prepare<[], RawTurn>(
+      `SELECT ${turnColumns} FROM turns WHERE state <> 'ended' ORDER BY queued_at, rowid`,
+    ),
     startedTurns: db.prepare<[{ limit: number; taskId: string | null }], RawTurn>(
       `SELECT ${turnColumns} FROM turns WHERE started_at IS NOT NULL AND (@taskId IS NULL OR task_id = @taskId)
        AND task_id IN (SELECT id FROM tasks WHERE deleted_at IS NULL) ORDER BY rowid DESC LIMIT @limit`,
@@ -187,7 +193,9 @@ function prepareReads(db: Database.Database) {
       `SELECT id FROM tasks WHERE deleted_at IS NOT NULL
        AND EXISTS (SELECT 1 FROM events WHERE task_id = tasks.id AND type NOT IN ('event.erased', 'task.deleted'))`,
     ),
-    eventsAfter: db.prepare<[number, number], EventRow>(`SELECT ${eventColumns} FROM events WHERE id > ? ORDER BY id LIMIT ?`),
+    eventsAfter: db.prepare<[number, number], EventRow>(
+      `SELECT ${eventColumns} FROM events WHERE id > ? ORDER BY id LIMIT ?`,
+    ),
     taskEventsAfter: db.prepare<[string, number, number], EventRow>(
       `SELECT ${eventColumns} FROM events WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?`,
     ),

@@ -1,6 +1,7 @@
 import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'better-sqlite3';
+import { crashPoint } from '../base/crash-point.ts';
 import { DaemonError } from '../protocol/errors.ts';
 import { migrate } from './migrations.ts';
 import type { FromWriter, ToWriter, WriterData } from './writer-messages.ts';
@@ -9,6 +10,7 @@ import { prepareWrites } from './writes.ts';
 const { path, reservePath, reserveBytes, crashAt } = workerData as WriterData;
 const port = parentPort!;
 const checkpointAfterMs = 500;
+const onStep = crashPoint(crashAt, () => process.kill(process.pid, 'SIGKILL'));
 
 const db = new Database(path);
 db.pragma('journal_mode = WAL');
@@ -34,7 +36,7 @@ const runBatch = db.transaction((units: readonly Unit[]): Outcome[] => {
       throw error;
     }
   });
-  crashPoint('commit.begun');
+  onStep('commit.begun');
   return outcomes;
 });
 
@@ -43,7 +45,7 @@ let quiet: NodeJS.Timeout | undefined;
 port.on('message', ({ units }: ToWriter) => {
   clearTimeout(quiet);
   const outcomes = commit(units);
-  crashPoint('commit.done');
+  onStep('commit.done');
   port.postMessage({ outcomes } satisfies FromWriter);
   quiet = setTimeout(checkpoint, checkpointAfterMs);
 });
@@ -92,16 +94,18 @@ function keepReserve(): void {
 }
 
 function isFull(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && ['SQLITE_FULL', 'ENOSPC', 'SQLITE_IOERR_WRITE', 'SQLITE_IOERR_SHMSIZE', 'EFBIG'].includes(String(error.code));
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    ['SQLITE_FULL', 'ENOSPC', 'SQLITE_IOERR_WRITE', 'SQLITE_IOERR_SHMSIZE', 'EFBIG'].includes(String(error.code))
+  );
 }
 
 function failureOf(error: unknown): NonNullable<Outcome['failure']> {
   const message = error instanceof Error ? error.message : String(error);
-  return isFull(error) ? { code: 'storage_full', message: 'the disk of the state directory is full' } : { code: 'internal', message };
-}
-
-function crashPoint(step: string): void {
-  if (crashAt === step) process.kill(process.pid, 'SIGKILL');
+  return isFull(error)
+    ? { code: 'storage_full', message: 'the disk of the state directory is full' }
+    : { code: 'internal', message };
 }
 
 port.postMessage('ready');

@@ -28,12 +28,16 @@ export class Writer implements AsyncDisposable {
   }
 
   static async open(data: WriterData): Promise<Writer> {
-    const worker = new Worker(new URL('./writer-worker.ts', import.meta.url), { workerData: data, env: {}, stdin: false });
+    const worker = new Worker(new URL('./writer-worker.ts', import.meta.url), {
+      workerData: data,
+      env: {},
+      stdin: false,
+    });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    worker.once('message', () => resolve());
+    worker.once('message', () => resolve()); // its first says that the database is open
     worker.once('error', reject);
     await promise;
-    worker.removeAllListeners();
+    worker.off('error', reject);
     return new Writer(worker);
   }
 

@@ -52,7 +52,9 @@ export function prepareWrites(db: Database) {
   const latestId = db.prepare<[], { id: number }>('SELECT coalesce(max(id), 0) AS id FROM events');
   const latestSeq = db.prepare<[string], { seq: number }>('SELECT latest_seq AS seq FROM tasks WHERE id = ?');
   const setMeta = db.prepare<[string, string]>('INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING');
-  const markDeleted = db.prepare<[number, string]>('UPDATE tasks SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL');
+  const markDeleted = db.prepare<[number, string]>(
+    'UPDATE tasks SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL',
+  );
   const eraseEvents = db.prepare<[string, number]>(
     `UPDATE events SET type = 'event.erased', data = '{}'
      WHERE id IN (SELECT id FROM events WHERE task_id = ? AND type NOT IN ('event.erased', 'task.deleted') LIMIT ?)`,
@@ -80,8 +82,10 @@ export function prepareWrites(db: Database) {
     createTask({ task, turn, events, at }: { task: NewTask; turn: NewTurn; events: readonly NewEvent[] } & Given) {
       const known = findTask.get(task.id);
       if (known) {
-        if (known.deletedAt !== null) throw new DaemonError('conflict', `task ${task.id} was deleted; its id is not used again`);
-        if (known.bodyMac !== task.bodyMac) throw new DaemonError('conflict', `task ${task.id} exists with another body`);
+        if (known.deletedAt !== null)
+          throw new DaemonError('conflict', `task ${task.id} was deleted; its id is not used again`);
+        if (known.bodyMac !== task.bodyMac)
+          throw new DaemonError('conflict', `task ${task.id} exists with another body`);
         return { turnId: known.firstTurn, isNew: false, position: undefined };
       }
       insertTask.run(task.id, task.bodyMac, task.workspace, Number(task.ownsWorkspace), at);
@@ -95,7 +99,8 @@ export function prepareWrites(db: Database) {
       if (!task || task.deletedAt !== null) throw new DaemonError('task_not_found', `no task ${taskId}`);
       const known = turn.requestId === null ? undefined : findRequest.get(taskId, turn.requestId);
       if (known) {
-        if (known.bodyMac !== turn.bodyMac) throw new DaemonError('conflict', `request ${turn.requestId} was made with another body`);
+        if (known.bodyMac !== turn.bodyMac)
+          throw new DaemonError('conflict', `request ${turn.requestId} was made with another body`);
         return { turnId: known.id, isNew: false, position: undefined };
       }
       insertTurn.run({ ...turn, taskId, at });

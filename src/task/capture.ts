@@ -30,7 +30,10 @@ export class CaptureReader implements AsyncDisposable {
     this.#maxLineBytes = maxLineBytes;
   }
 
-  static async open(path: string, { offset = 0, maxLineBytes }: { offset?: number; maxLineBytes: number }): Promise<CaptureReader> {
+  static async open(
+    path: string,
+    { offset = 0, maxLineBytes }: { offset?: number; maxLineBytes: number },
+  ): Promise<CaptureReader> {
     return new CaptureReader(await open(path, 'r'), offset, maxLineBytes);
   }
 

@@ -33,7 +33,8 @@ interface ChildEnvOptions {
 export function childEnv({ daemonEnv, home, tmpDir, plan }: ChildEnvOptions): Record<string, string> {
   const env: Record<string, string> = { HOME: home, TMPDIR: tmpDir, TERM: 'xterm-256color', COLORTERM: 'truecolor' };
   for (const [name, value] of Object.entries(daemonEnv)) {
-    if (value !== undefined && (inherited.includes(name as (typeof inherited)[number]) || name.startsWith('LC_'))) env[name] = value;
+    if (value !== undefined && (inherited.includes(name as (typeof inherited)[number]) || name.startsWith('LC_')))
+      env[name] = value;
   }
   for (const [name, value] of Object.entries(plan)) env[name] = value instanceof Secret ? value.open() : value;
   return env;

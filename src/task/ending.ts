@@ -3,7 +3,8 @@ import type { ParsedEnding } from '../kit/executor.ts';
 import type { Exit } from '../pty-host/protocol.ts';
 
 /** How the turn's process came to its end: seen by its host, or unknown because the host died. */
-export type TurnExit = { readonly kind: 'exit'; readonly exit: Exit } | { readonly kind: 'lost'; readonly swept: number };
+export type TurnExit =
+  { readonly kind: 'exit'; readonly exit: Exit } | { readonly kind: 'lost'; readonly swept: number };
 
 export interface EndingFacts {
   readonly exit: TurnExit;
@@ -15,7 +16,8 @@ export interface EndingFacts {
   readonly terminal: string;
 }
 
-const stopped: Readonly<Record<StopCause, Ending>> = {
+/** What stopping a turn makes of it. After `retry_limit` the executor's own account names the provider's fault. */
+const stopped: Readonly<Record<Exclude<StopCause, 'retry_limit'>, Ending>> = {
   by_peer: { outcome: 'cancelled', reason: 'by_peer' },
   by_stop: { outcome: 'cancelled', reason: 'by_stop' },
   wall_clock: { outcome: 'timed_out', reason: 'wall_clock' },
@@ -27,7 +29,10 @@ const stopped: Readonly<Record<StopCause, Ending>> = {
  * The one place where a turn's ending is decided. Success is the executor's own final result and its exit, even when a
  * cancel came too late; otherwise what the daemon did counts first, then what the machine did, then what the executor said.
  */
-export function decideEnding({ exit, parsed, stopCause, sawFullDisk, terminal }: EndingFacts): { ending: Ending; evidence: Evidence } {
+export function decideEnding({ exit, parsed, stopCause, sawFullDisk, terminal }: EndingFacts): {
+  ending: Ending;
+  evidence: Evidence;
+} {
   if (exit.kind === 'lost') {
     return {
       ending: { outcome: 'interrupted', reason: 'host_lost' },
@@ -50,9 +55,13 @@ export function decideEnding({ exit, parsed, stopCause, sawFullDisk, terminal }:
   };
 }
 
-function endingOf(parsed: Ending, stopCause: StopCause | null, { diskFull, oomKills }: Pick<Exit, 'diskFull' | 'oomKills'>): Ending {
+function endingOf(
+  parsed: Ending,
+  stopCause: StopCause | null,
+  { diskFull, oomKills }: Pick<Exit, 'diskFull' | 'oomKills'>,
+): Ending {
   if (parsed.outcome === 'succeeded') return parsed;
-  if (stopCause !== null) return stopped[stopCause];
+  if (stopCause !== null && stopCause !== 'retry_limit') return stopped[stopCause];
   if (diskFull) return { outcome: 'failed', reason: 'disk_full' };
   if (oomKills !== null && oomKills > 0) return { outcome: 'failed', reason: 'out_of_memory' };
   return parsed;

@@ -33,10 +33,18 @@ export interface Launch {
 }
 
 /** Turns a turn into a spawn request, and writes the private files that it needs. Done again after a crash it gives the same. */
-export async function prepareLaunch(services: TurnServices, task: TaskRow, turn: TurnRow, resumes: string | undefined): Promise<Launch> {
+export async function prepareLaunch(
+  services: TurnServices,
+  task: TaskRow,
+  turn: TurnRow,
+  resumes: string | undefined,
+): Promise<Launch> {
   const installed = services.executor(turn.executor);
   if (!installed?.binary) {
-    throw new LaunchFailure('executor_unavailable', `${turn.executor} is not installed: ${installed?.command ?? 'it is not an executor of this harnessd'}`);
+    throw new LaunchFailure(
+      'executor_unavailable',
+      `${turn.executor} is not installed: ${installed?.command ?? 'it is not an executor of this harnessd'}`,
+    );
   }
   const { definition, binary, version } = installed;
   const provider = await providerOf(services, definition);
@@ -106,7 +114,8 @@ async function providerOf(services: TurnServices, definition: Executor): Promise
   try {
     return await services.provider(definition);
   } catch (error) {
-    if (error instanceof DaemonError && error.code === 'credentials_required') throw new LaunchFailure('credentials_required', error.message);
+    if (error instanceof DaemonError && error.code === 'credentials_required')
+      throw new LaunchFailure('credentials_required', error.message);
     throw error;
   }
 }

@@ -10,6 +10,7 @@ export class Parse {
   readonly #openCalls = new Set<string>();
   #state: unknown;
   #session: string | undefined;
+  #retryDelayMs: number | undefined;
 
   constructor(parser: Executor['parser'], mask: Mask) {
     this.#parser = parser;
@@ -26,6 +27,7 @@ export class Parse {
       if (type === 'tool.called') this.#openCalls.add(data.callId);
       else if (type === 'tool.finished') this.#openCalls.delete(data.callId);
       else if (type === 'executor.session') this.#session = data.sessionId;
+      this.#retryDelayMs = type === 'retry.announced' ? (data.delayMs ?? 0) : undefined;
     }
     return this.#masked(events);
   }
@@ -37,6 +39,11 @@ export class Parse {
   /** The executor's own conversation id, as far as it has been told. */
   get session(): string | undefined {
     return this.#session;
+  }
+
+  /** How long the executor said it would wait for its provider, if that is the last thing it said. */
+  get retryDelayMs(): number | undefined {
+    return this.#retryDelayMs;
   }
 
   get hasOpenCall(): boolean {

@@ -6,6 +6,8 @@ const maxBytes = 2_048;
 export async function terminalTail(journalDir: string): Promise<string> {
   const bytes = await readTail(journalDir, maxBytes).catch(() => Buffer.alloc(0)); // evidence that is missing must not keep a turn from ending
   // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-  const text = bytes.toString('utf8').replace(/\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-_])/g, '');
+  const text = bytes
+    .toString('utf8')
+    .replace(/\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-_])/g, '');
   return text.replace(/[^\P{Cc}\n]/gu, '').trim();
 }

@@ -14,6 +14,7 @@ export interface TurnLimits {
   readonly graceMs: number;
   readonly captureBytes: number;
   readonly lineBytes: number;
+  readonly retryMs: number;
   readonly concurrency: number;
 }
 

@@ -1,4 +1,4 @@
-import { readFile, statfs } from 'node:fs/promises';
+import { glob, readFile, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Mask } from '../base/mask.ts';
@@ -86,7 +86,12 @@ export class Turn {
     const stopping: NewEvent = { type: 'turn.stopping', data: { cause } };
     if (this.#fate === 'queued') {
       this.#fate = 'cancelled';
-      await this.#end({ outcome: 'cancelled', reason: cause === 'by_stop' ? 'by_stop' : 'by_peer' }, {}, { stopCause: cause }, [stopping]);
+      await this.#end(
+        { outcome: 'cancelled', reason: cause === 'by_stop' ? 'by_stop' : 'by_peer' },
+        {},
+        { stopCause: cause },
+        [stopping],
+      );
     } else {
       await this.#record({ stopCause: cause }, [stopping]);
       await this.#endTree();
@@ -100,9 +105,9 @@ export class Turn {
   }
 
   async #launch(): Promise<Launch | undefined> {
-    const { store, clock, limits, onStep } = this.#services;
+    const { clock, limits, onStep } = this.#services;
     const { executor, model, timeoutMs } = this.#row;
-    const resumes = store.latestSession(this.taskId, executor);
+    const resumes = await this.#sessionToResume();
     const launch = await this.#prepare(resumes);
     const host = await this.#newestHost();
     onStep('launch.planned');
@@ -116,7 +121,14 @@ export class Turn {
       [
         {
           type: 'turn.started',
-          data: { executor, model, ...(version && { version }), ...(resumes && { resumes }), provider: provider.kind, deadlineAt },
+          data: {
+            executor,
+            model,
+            ...(version && { version }),
+            ...(resumes && { resumes }),
+            provider: provider.kind,
+            deadlineAt,
+          },
         },
       ],
     );
@@ -124,19 +136,33 @@ export class Turn {
     return launch;
   }
 
+  /** An executor names its conversation before it keeps it: one that was never kept is begun anew. */
+  async #sessionToResume(): Promise<string | undefined> {
+    const { store, layout } = this.#services;
+    const session = store.latestSession(this.taskId, this.#row.executor);
+    if (session === undefined) return undefined;
+    const kept = glob(this.#definition().conversation(session), {
+      cwd: layout.configDir(this.taskId, this.#row.executor),
+    });
+    for await (const _ of kept) return session;
+    return undefined;
+  }
+
   /** Idempotent in the host, so that after a crash it is simply asked again. */
   async #spawn(prepared: Launch | undefined): Promise<void> {
     const { hosts, layout, containment, onStep } = this.#services;
     const { request } = prepared ?? (await this.#prepare(this.#row.resumes ?? undefined));
     for (;;) {
-      const known = this.#row.hostId === null ? undefined : hosts.byId(this.#row.hostId);
+      const known = this.#row.hostId === null ? null : hosts.byId(this.#row.hostId);
       if (!known && (await readTerminalRecord(layout.stateDir, this.id))) return; // its host has died since: #follow finds how it ended
       const host = known ?? (await this.#newestHost());
       if (host.hostId !== this.#row.hostId) await this.#record({ hostId: host.hostId }, []);
       try {
         const { pid } = await host.spawn(request);
         onStep('launch.spawned');
-        await this.#record({ state: 'running' }, [{ type: 'turn.running', data: { terminalId: this.id, pid, containment: containment.level } }]);
+        await this.#record({ state: 'running' }, [
+          { type: 'turn.running', data: { terminalId: this.id, pid, containment: containment.level } },
+        ]);
         onStep('launch.recorded');
         return;
       } catch (error) {
@@ -159,7 +185,10 @@ export class Turn {
       onFault,
     });
     const parse = await this.#refold();
-    await using reader = await CaptureReader.open(this.#files.capture, { offset: this.#row.captureOffset, maxLineBytes: limits.lineBytes });
+    await using reader = await CaptureReader.open(this.#files.capture, {
+      offset: this.#row.captureOffset,
+      maxLineBytes: limits.lineBytes,
+    });
     using _growth = watchGrowth(this.#files.capture, () => this.#wake.resolve());
     using watchdog = new Watchdog({
       clock,
@@ -183,7 +212,7 @@ export class Turn {
       if (lines.length > 0) {
         onStep('parse.read');
         await this.#recordLines(parse, lines);
-        watchdog.touch();
+        watchdog.touch(parse.retryDelayMs);
       } else if (atEnd && exit) {
         onStep('exit.seen');
         const partial = reader.takePartial();
@@ -203,7 +232,9 @@ export class Turn {
     const parse = new Parse(this.#definition().parser, new Mask(secrets));
     const { captureOffset } = this.#row;
     if (captureOffset === 0) return parse;
-    await using reader = await CaptureReader.open(this.#files.capture, { maxLineBytes: this.#services.limits.lineBytes });
+    await using reader = await CaptureReader.open(this.#files.capture, {
+      maxLineBytes: this.#services.limits.lineBytes,
+    });
     for (;;) {
       const { lines, atEnd } = await reader.read();
       for (const line of lines) {
@@ -219,7 +250,10 @@ export class Turn {
     const events = lines.flatMap((line) => parse.line(line, as));
     onStep('parse.folded');
     const { session } = parse;
-    await this.#record({ captureOffset: lines.at(-1)!.end, activeAt: clock.now(), ...(session !== undefined && { session }) }, events);
+    await this.#record(
+      { captureOffset: lines.at(-1)!.end, activeAt: clock.now(), ...(session !== undefined && { session }) },
+      events,
+    );
     onStep('parse.committed');
   }
 
@@ -228,12 +262,23 @@ export class Turn {
     const parsed = parse.end(exit.kind === 'exit' ? exit.exit : { code: null, signal: null });
     await this.#lookAtDisk();
     const terminal = await terminalTail(join(layout.terminalDir(this.id), 'journal'));
-    const { ending, evidence } = decideEnding({ exit, parsed, stopCause: this.#stopCause, sawFullDisk: this.#sawFullDisk, terminal });
+    const { ending, evidence } = decideEnding({
+      exit,
+      parsed,
+      stopCause: this.#stopCause,
+      sawFullDisk: this.#sawFullDisk,
+      terminal,
+    });
     onStep('ending.folded');
     await this.#end(ending, evidence);
   }
 
-  async #end(ending: Ending, evidence: Evidence, change: TurnChange = {}, events: readonly NewEvent[] = []): Promise<void> {
+  async #end(
+    ending: Ending,
+    evidence: Evidence,
+    change: TurnChange = {},
+    events: readonly NewEvent[] = [],
+  ): Promise<void> {
     const { hosts, clock, log, onStep } = this.#services;
     await this.#record(
       { ...change, state: 'ended', outcome: ending.outcome, reason: ending.reason, evidence, endedAt: clock.now() },
@@ -268,17 +313,23 @@ export class Turn {
   async #endTree(): Promise<void> {
     const { hosts, limits } = this.#services;
     const host = this.#row.hostId === null ? undefined : hosts.byId(this.#row.hostId);
-    await host?.end({ id: this.id, signal: this.#definition().stopSignal, graceMs: limits.graceMs }).catch((error: unknown) => {
-      // Not started yet: #follow asks again. Ended: the exit says so. Disconnected: the watchdog asks again.
-      if (!(error instanceof HostError)) throw error;
-    });
+    await host
+      ?.end({ id: this.id, signal: this.#definition().stopSignal, graceMs: limits.graceMs })
+      .catch((error: unknown) => {
+        // Not started yet: #follow asks again. Ended: the exit says so. Disconnected: the watchdog asks again.
+        if (!(error instanceof HostError)) throw error;
+      });
   }
 
   async #hasLiveChildren(): Promise<boolean> {
     const status = this.#services.hosts.terminals().find(({ id }) => id === this.id);
     if (!status) return false;
     const { cgroup, pid, startTime } = status;
-    return this.#services.containment.liveChildren({ cgroup, leader: { pid, startTime }, marker: { name: markerName, value: this.id } });
+    return this.#services.containment.liveChildren({
+      cgroup,
+      leader: { pid, startTime },
+      marker: { name: markerName, value: this.id },
+    });
   }
 
   /** An executor that cannot write its output has no other way to say so. */
@@ -289,7 +340,8 @@ export class Turn {
 
   #definition(): Executor {
     const installed = this.#services.executor(this.#row.executor);
-    if (!installed) throw new LaunchFailure('executor_unavailable', `${this.#row.executor} is not an executor of this harnessd`);
+    if (!installed)
+      throw new LaunchFailure('executor_unavailable', `${this.#row.executor} is not an executor of this harnessd`);
     return installed.definition;
   }
 
@@ -298,7 +350,11 @@ export class Turn {
     const { store, clock, log } = this.#services;
     for (;;) {
       try {
-        await store.write('advance', { taskId: this.taskId, turnId: this.id, change, events, at: clock.now() }, options);
+        await store.write(
+          'advance',
+          { taskId: this.taskId, turnId: this.id, change, events, at: clock.now() },
+          options,
+        );
         this.#row = { ...this.#row, ...change };
         return;
       } catch (error) {

@@ -3,7 +3,7 @@ import type { StopCause } from '../protocol/events.ts';
 
 interface WatchdogOptions {
   readonly clock: Clock;
-  readonly limits: { readonly idleMs: number; readonly captureBytes: number };
+  readonly limits: { readonly idleMs: number; readonly captureBytes: number; readonly retryMs: number };
   /** Milliseconds since the epoch, as recorded at the start: a restart of the daemon gives no more time. */
   readonly deadlineAt: number;
   readonly activeAt: number;
@@ -23,6 +23,7 @@ export class Watchdog implements Disposable {
   readonly #options: WatchdogOptions;
   readonly #timer: NodeJS.Timeout;
   #activeAt: number;
+  #retryingSince: number | undefined;
   #checking = false;
 
   constructor(options: WatchdogOptions) {
@@ -31,9 +32,13 @@ export class Watchdog implements Disposable {
     this.#timer = setInterval(() => void this.#tick(), Math.min(maxTickMs, Math.max(50, options.limits.idleMs / 4)));
   }
 
-  /** The executor said something. */
-  touch(): void {
-    this.#activeAt = this.#options.clock.now();
+  /** The executor said something; `retryDelayMs` if it was that it waits to ask its provider again. */
+  touch(retryDelayMs?: number): void {
+    const { clock, limits, onLimit } = this.#options;
+    this.#activeAt = clock.now();
+    this.#retryingSince = retryDelayMs === undefined ? undefined : (this.#retryingSince ?? this.#activeAt);
+    if (retryDelayMs !== undefined && this.#activeAt - this.#retryingSince! + retryDelayMs > limits.retryMs)
+      onLimit('retry_limit');
   }
 
   async #tick(): Promise<void> {
@@ -56,7 +61,7 @@ export class Watchdog implements Disposable {
     if (clock.now() >= deadlineAt) return 'wall_clock';
     if ((await captureSize()) > limits.captureBytes) return 'output_limit';
     if (clock.now() - this.#activeAt < limits.idleMs / 2) return undefined; // too early to ask what runs
-    if (await isBusy()) this.touch();
+    if (await isBusy()) this.#activeAt = clock.now();
     return clock.now() - this.#activeAt >= limits.idleMs ? 'idle' : undefined;
   }
 

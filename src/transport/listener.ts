@@ -13,7 +13,13 @@ export interface ListenerOptions {
   readonly port: number;
   readonly allowedHosts: readonly string[];
   readonly allowedOrigins: readonly string[];
-  readonly limits: { readonly frameBytes: number; readonly peers: number; readonly pingMs: number; readonly pongMs: number; readonly handshakeMs: number };
+  readonly limits: {
+    readonly frameBytes: number;
+    readonly peers: number;
+    readonly pingMs: number;
+    readonly pongMs: number;
+    readonly handshakeMs: number;
+  };
   readonly clock: Clock;
   /** Whether the Authorization header carries a valid token. */
   readonly isAuthorized: (authorization: string | undefined) => boolean;
@@ -34,7 +40,11 @@ export class Listener implements AsyncDisposable {
   private constructor(options: ListenerOptions) {
     this.#options = options;
     const { limits } = options;
-    this.#http = createServer({ headersTimeout: limits.handshakeMs, requestTimeout: limits.handshakeMs, connectionsCheckingInterval: limits.handshakeMs });
+    this.#http = createServer({
+      headersTimeout: limits.handshakeMs,
+      requestTimeout: limits.handshakeMs,
+      connectionsCheckingInterval: limits.handshakeMs,
+    });
     this.#http.on('request', (request, response) => this.#answer(request, response));
     this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#sockets = new WebSocketServer({
@@ -53,7 +63,11 @@ export class Listener implements AsyncDisposable {
     } catch (error) {
       clearInterval(listener.#pings);
       if (errnoOf(error) !== 'EADDRINUSE') throw error;
-      throw new DaemonError('port_in_use', `${options.host}:${options.port} is in use by another program: set listen.port to another, or 0 for any`, { cause: error });
+      throw new DaemonError(
+        'port_in_use',
+        `${options.host}:${options.port} is in use by another program: set listen.port to another, or 0 for any`,
+        { cause: error },
+      );
     }
     return listener;
   }
@@ -89,7 +103,13 @@ export class Listener implements AsyncDisposable {
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const reply = (status: number, body: object): void => {
       const text = `${JSON.stringify(body)}\n`;
-      response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', 'content-length': Buffer.byteLength(text) }).end(text);
+      response
+        .writeHead(status, {
+          'content-type': 'application/json',
+          'cache-control': 'no-store',
+          'content-length': Buffer.byteLength(text),
+        })
+        .end(text);
     };
     const refusal = this.#refusal(request);
     if (refusal) return reply(403, { error: refusal });
@@ -99,7 +119,8 @@ export class Listener implements AsyncDisposable {
     if (request.method !== 'GET' && request.method !== 'HEAD') return reply(405, { error: 'only GET' });
     if (path === '/healthz') return reply(200, { status: 'alive' });
     const { authorization } = request.headers;
-    if (authorization !== undefined && !this.#options.isAuthorized(authorization)) return reply(401, { error: 'no valid token' });
+    if (authorization !== undefined && !this.#options.isAuthorized(authorization))
+      return reply(401, { error: 'no valid token' });
     const { ready, components } = this.#options.readiness();
     const status = ready ? 'ready' : 'unready';
     reply(ready ? 200 : 503, authorization === undefined ? { status } : { status, components });
@@ -107,7 +128,9 @@ export class Listener implements AsyncDisposable {
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const refuse = (status: string, message: string): void => {
-      socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${Buffer.byteLength(message)}\r\n\r\n${message}`);
+      socket.end(
+        `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${Buffer.byteLength(message)}\r\n\r\n${message}`,
+      );
     };
     socket.on('error', () => socket.destroy());
     const refusal = this.#refusal(request);
@@ -118,7 +141,8 @@ export class Listener implements AsyncDisposable {
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
       const channel = new Channel(webSocket, this.#options.clock.now());
       if (!this.#options.isAuthorized(request.headers.authorization)) return channel.close(4401, 'no valid token');
-      if (this.#channels.size >= this.#options.limits.peers) return channel.close(4429, 'too many connections (limits.peers)');
+      if (this.#channels.size >= this.#options.limits.peers)
+        return channel.close(4429, 'too many connections (limits.peers)');
       this.#channels.add(channel);
       channel.onPong(this.#options.clock);
       channel.gone.addEventListener('abort', () => this.#channels.delete(channel), { once: true });
@@ -134,7 +158,10 @@ export class Listener implements AsyncDisposable {
   /** Tells every peer to come back, and waits until all are gone. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#pings);
-    const gone = [...this.#channels].map((channel) => new Promise<void>((resolve) => channel.gone.addEventListener('abort', () => resolve(), { once: true })));
+    const gone = [...this.#channels].map(
+      (channel) =>
+        new Promise<void>((resolve) => channel.gone.addEventListener('abort', () => resolve(), { once: true })),
+    );
     for (const channel of this.#channels) channel.close(1012, 'the daemon is stopping: come back');
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
     await Promise.all(gone);

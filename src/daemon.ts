@@ -1,0 +1,249 @@
+import { randomUUID } from 'node:crypto';
+import { access, chmod, constants, mkdir, rm } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import pino, { type Logger } from 'pino';
+import { executors } from '../executors/index.ts';
+import manifest from '../package.json' with { type: 'json' };
+import { systemClock } from './base/clock.ts';
+import { crashPoint } from './base/crash-point.ts';
+import { writeFileAtomic } from './base/files.ts';
+import type { Config } from './config/schema.ts';
+import { ProviderCredentials } from './credentials/provider-credentials.ts';
+import { openSecretFile, openToken, TokenCheck } from './credentials/token.ts';
+import { versionOf } from './install/cli.ts';
+import { findContainment } from './process/containment.ts';
+import { identityOf } from './process/identity.ts';
+import { DaemonError } from './protocol/errors.ts';
+import { openHosts } from './pty-host/hosts.ts';
+import { Connection } from './rpc/connection.ts';
+import { createHandlers } from './rpc/create-handlers.ts';
+import { lockState } from './store/instance-lock.ts';
+import { Store } from './store/store.ts';
+import { InstalledExecutors } from './task/installed-executors.ts';
+import { Layout } from './task/layout.ts';
+import { Providers } from './task/providers.ts';
+import { Tasks } from './task/tasks.ts';
+import { Listener } from './transport/listener.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Daemon {
+  readonly url: string;
+  /** Resolves when the daemon has stopped, whoever asked for it. */
+  readonly stopped: Promise<void>;
+  /** Turns run on, unless they are to be ended. */
+  stop(options: { endTurns: boolean }): Promise<void>;
+}
+
+const productDir = dirname(import.meta.dirname);
+const loopback = ['127.0.0.1', '::1', 'localhost'];
+
+/** Puts it all together, in the order in which one thing needs another; it is taken apart in reverse. */
+export async function startDaemon(config: Config, env: Environment): Promise<Daemon> {
+  if (!loopback.includes(config.listen.host)) {
+    throw new DaemonError(
+      'config_invalid',
+      `listen.host: ${config.listen.host} is not a loopback address, and the generated token is the only one`,
+    );
+  }
+  await using stack = new AsyncDisposableStack();
+  const clock = systemClock;
+  const startedAt = clock.now();
+  const { stateDir } = config;
+  await openStateDir(stateDir);
+  const self = identityOf(process.pid)!; // it runs
+  stack.use(lockState(stateDir, self));
+  const ending = new AbortController();
+
+  const log = openLog(config.log.level);
+  const crash = crashPoint(config.faults.crashAt, () => process.kill(process.pid, 'SIGKILL'));
+  const token = await openToken(stateDir);
+  const credentials = await ProviderCredentials.open(executors, env, config.credentials.file);
+  const store = stack.use(await Store.open({ stateDir, crashAt: config.faults.crashAt }));
+  const computerId = await keep(store, 'computerId', randomUUID);
+  const macKey = await openSecretFile(join(stateDir, 'mac-key'));
+
+  const hosts = stack.use(
+    await openHosts({
+      stateDir,
+      containment: config.containment,
+      logFile: join(stateDir, 'logs', 'pty-host.log'),
+      idleExitMs: config.hosts.idleExitMs,
+      signal: ending.signal,
+    }),
+  );
+  const containment = await findContainment(config.containment);
+  const providers = new Providers({ credentials, offlineModel: config.offlineModel, stateDir, signal: ending.signal });
+  const installed = new InstalledExecutors({
+    definitions: executors,
+    cliDir: join(productDir, 'executors', 'cli'),
+    binaries: { claude: config.executors.claudeBinary },
+    versions: Object.fromEntries(
+      await Promise.all(executors.map(async ({ id }) => [id, await versionOf(id, productDir)] as const)),
+    ),
+  });
+  const tasks = new Tasks({
+    executorIds: installed.ids,
+    defaultExecutor: config.executors.default,
+    macKey,
+    services: {
+      store,
+      hosts,
+      containment,
+      layout: new Layout(stateDir),
+      limits: config.turn,
+      terminal: config.terminal,
+      clock,
+      log,
+      onStep: (step) => {
+        log.debug({ step }, 'step');
+        crash(step);
+      },
+      home: config.home ?? homedir(),
+      daemonEnv: env,
+      secrets: [token, ...executors.flatMap(({ id }) => credentials.of(id)?.value ?? [])],
+      executor: (id) => installed.get(id),
+      provider: (executor) => providers.of(executor),
+    },
+  });
+
+  const bootId = randomUUID();
+  const info = () => ({
+    version: manifest.version,
+    protocol: 'harness.v1' as const,
+    computerId,
+    bootId,
+    pid: process.pid,
+    startedAt,
+    node: process.versions.node,
+    libuv: process.versions.uv,
+    containment: containment.level,
+    isolation: 'none' as const,
+    latestId: store.latestId,
+    defaultExecutor: config.executors.default,
+  });
+  const handlers = createHandlers({
+    store,
+    tasks,
+    stateDir,
+    page: { maxEvents: config.limits.pageEvents, maxBytes: config.limits.pageBytes },
+    info,
+    executors: () =>
+      installed.all().map(({ definition, binary, version, command }) => ({
+        executor: definition.id,
+        title: definition.title,
+        available: binary !== undefined,
+        ...(version !== undefined && { version }),
+        defaultModel: definition.defaultModel,
+        ...(binary === undefined && { command }),
+      })),
+    stop: (options) => void stop(options), // it logs its own failure
+  });
+  const tokenCheck = new TokenCheck(token);
+  const listener = stack.use(
+    await openListener(store, config, {
+      clock,
+      isAuthorized: (authorization) => tokenCheck.accepts(authorization),
+      readiness: () => ({
+        ready: !ending.signal.aborted,
+        components: {
+          store: 'ok',
+          containment: containment.level,
+          isolation: 'none',
+          terminals: hosts.terminals().length,
+          turns: tasks.openCount,
+        },
+      }),
+      onChannel: (channel) => void new Connection({ channel, handlers, store, limits: config.limits, log }), // lives as long as its channel
+    }),
+  );
+
+  await tasks.recover();
+  const presencePath = join(stateDir, 'daemon.json');
+  await writeFileAtomic(
+    presencePath,
+    JSON.stringify({ ...self, url: listener.url, version: manifest.version, startedAt }),
+  );
+  log.info(
+    { url: listener.url, stateDir, computerId, containment: containment.level, openTurns: tasks.openCount },
+    'ready',
+  );
+
+  const resources = stack.move();
+  const stopped = Promise.withResolvers<void>();
+  let stopping: Promise<void> | undefined;
+
+  function stop(options: { endTurns: boolean }): Promise<void> {
+    stopping ??= shutDown(options).then(stopped.resolve, (error: unknown) => {
+      log.error({ err: error }, 'stopping failed');
+      stopped.resolve();
+    });
+    return stopping;
+  }
+
+  async function shutDown({ endTurns }: { endTurns: boolean }): Promise<void> {
+    log.info({ endTurns, openTurns: tasks.openCount }, 'stopping');
+    tasks.close();
+    if (endTurns) await tasks.end();
+    const isIdle = tasks.openCount === 0;
+    await tasks.detach();
+    ending.abort();
+    if (isIdle) {
+      await hosts.leave();
+      await providers.endOffline();
+    }
+    await rm(presencePath, { force: true });
+    await resources.disposeAsync();
+  }
+
+  return { url: listener.url, stopped: stopped.promise, stop };
+}
+
+async function openStateDir(stateDir: string): Promise<void> {
+  try {
+    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    await chmod(stateDir, 0o700);
+    await access(stateDir, constants.W_OK);
+    for (const name of ['logs', 'turns', 'tasks', 'terminals', 'hosts', 'workspaces'])
+      await mkdir(join(stateDir, name), { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new DaemonError(
+      'state_unwritable',
+      `${stateDir} cannot be made or written: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+/** One JSON line per thing done, on standard error. What looks like a credential is left out, should one ever get this far. */
+function openLog(level: string): Logger {
+  const redact = { paths: ['*.authorization', '*.token', '*.env', '*.prompt', '*.credential'], censor: '[secret]' };
+  return pino({ level, redact, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: false }));
+}
+
+/** A value made once for the life of the state directory. */
+async function keep(store: Store, key: string, make: () => string): Promise<string> {
+  const value = store.meta(key) ?? make();
+  await store.write('keepMeta', { key, value });
+  return value;
+}
+
+type ListenerParts = Omit<Parameters<typeof Listener.open>[0], keyof Config['listen'] | 'limits'>;
+
+/** Port 0 is any port, but the same at the next start if it is free then. */
+async function openListener(store: Store, { listen, limits }: Config, parts: ListenerParts): Promise<Listener> {
+  const options = { ...listen, limits, ...parts };
+  if (listen.port !== 0) return Listener.open(options);
+  const kept = store.meta('port');
+  if (kept !== undefined) {
+    try {
+      return await Listener.open({ ...options, port: Number(kept) });
+    } catch (error) {
+      if (!(error instanceof DaemonError) || error.code !== 'port_in_use') throw error;
+    }
+  }
+  const listener = await Listener.open(options);
+  await keep(store, 'port', () => String(listener.port));
+  return listener;
+}
