@@ -1,7 +1,14 @@
 import { z } from 'zod';
-import { defineExecutor, type Exit, type ParsedEnding, type Step } from '../src/kit/executor.ts';
+import {
+  defineExecutor,
+  type Evidence,
+  type ExecutorEvent,
+  type Exit,
+  type ParsedEnding,
+  type Reason,
+  type Step,
+} from '../src/kit/executor.ts';
 import { jsonLine } from '../src/kit/json-line.ts';
-import type { Evidence, ExecutorEvent, Reason } from '../src/protocol/events.ts';
 
 /** What Claude Code 2.1.330 prints with `--output-format stream-json --verbose`, as far as it is used; other fields pass. */
 const Parent = { parent_tool_use_id: z.string().nullish() };
@@ -337,7 +344,7 @@ function messageOf(result: Result | undefined): string | undefined {
 }
 
 function reasonWithoutStatus({ result, retryStatus, isAnswering }: State, { code, signal }: Exit): Reason<'failed'> {
-  const isCut = isAnswering || /mid-response|JSON Parse|StreamTruncated/.test(messageOf(result) ?? '');
+  const isCut = isAnswering || /mid-response|API was lost|JSON Parse|StreamTruncated/.test(messageOf(result) ?? '');
   if (retryStatus === null || result?.terminal_reason === 'api_error')
     return isCut ? 'stream_cut' : 'provider_unreachable';
   const wasKilled = signal !== null || (code !== null && code > 128) || result?.terminal_reason?.startsWith('aborted');

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { access, chmod, constants, mkdir, rm } from 'node:fs/promises';
+import { accessSync, chmodSync, constants, mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import pino, { type Logger } from 'pino';
@@ -20,6 +21,7 @@ import { Connection } from './rpc/connection.ts';
 import { createHandlers } from './rpc/create-handlers.ts';
 import { lockState } from './store/instance-lock.ts';
 import { Store } from './store/store.ts';
+import type { WriterThread } from './store/writer-thread.ts';
 import { InstalledExecutors } from './task/installed-executors.ts';
 import { Layout } from './task/layout.ts';
 import { Providers } from './task/providers.ts';
@@ -40,7 +42,7 @@ const productDir = dirname(import.meta.dirname);
 const loopback = ['127.0.0.1', '::1', 'localhost'];
 
 /** Puts it all together, in the order in which one thing needs another; it is taken apart in reverse. */
-export async function startDaemon(config: Config, env: Environment): Promise<Daemon> {
+export async function startDaemon(config: Config, env: Environment, writer: WriterThread): Promise<Daemon> {
   if (!loopback.includes(config.listen.host)) {
     throw new DaemonError(
       'config_invalid',
@@ -51,7 +53,7 @@ export async function startDaemon(config: Config, env: Environment): Promise<Dae
   const clock = systemClock;
   const startedAt = clock.now();
   const { stateDir } = config;
-  await openStateDir(stateDir);
+  openStateDir(stateDir);
   const self = identityOf(process.pid)!; // it runs
   stack.use(lockState(stateDir, self));
   const ending = new AbortController();
@@ -60,7 +62,7 @@ export async function startDaemon(config: Config, env: Environment): Promise<Dae
   const crash = crashPoint(config.faults.crashAt, () => process.kill(process.pid, 'SIGKILL'));
   const token = await openToken(stateDir);
   const credentials = await ProviderCredentials.open(executors, env, config.credentials.file);
-  const store = stack.use(await Store.open({ stateDir, crashAt: config.faults.crashAt }));
+  const store = stack.use(await Store.open({ stateDir, writer, crashAt: config.faults.crashAt }));
   const computerId = await keep(store, 'computerId', randomUUID);
   const macKey = await openSecretFile(join(stateDir, 'mac-key'));
 
@@ -200,13 +202,14 @@ export async function startDaemon(config: Config, env: Environment): Promise<Dae
   return { url: listener.url, stopped: stopped.promise, stop };
 }
 
-async function openStateDir(stateDir: string): Promise<void> {
+/** Synchronous: nothing else has begun, and seven trips to the thread pool take longer than a start has for them. */
+function openStateDir(stateDir: string): void {
   try {
-    await mkdir(stateDir, { recursive: true, mode: 0o700 });
-    await chmod(stateDir, 0o700);
-    await access(stateDir, constants.W_OK);
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    chmodSync(stateDir, 0o700);
+    accessSync(stateDir, constants.W_OK);
     for (const name of ['logs', 'turns', 'tasks', 'terminals', 'hosts', 'workspaces'])
-      await mkdir(join(stateDir, name), { recursive: true, mode: 0o700 });
+      mkdirSync(join(stateDir, name), { recursive: true, mode: 0o700 });
   } catch (error) {
     throw new DaemonError(
       'state_unwritable',
@@ -224,7 +227,9 @@ function openLog(level: string): Logger {
 
 /** A value made once for the life of the state directory. */
 async function keep(store: Store, key: string, make: () => string): Promise<string> {
-  const value = store.meta(key) ?? make();
+  const kept = store.meta(key);
+  if (kept !== undefined) return kept;
+  const value = make();
   await store.write('keepMeta', { key, value });
   return value;
 }

@@ -137,15 +137,15 @@ abc·d\té
 });
 
 test('tasks are listed in columns, cut at the edge of the terminal', () => {
-  const turn = { turnId, ordinal: 1, executor: 'claude', model: 'm', queuedAt: 0 };
+  const turn = { turnId, ordinal: 1, executor: 'claude', model: 'm', prompt: 'Create the\nfile', queuedAt: 0 };
   const task = { taskId, workspace: '/w', createdAt: 0, latestSeq: 1 };
   const found = [
     { ...task, turns: [{ ...turn, state: 'running' as const }] },
     { ...task, turns: [{ ...turn, state: 'ended' as const, outcome: 'failed' as const, reason: 'auth' as const }] },
   ];
-  expect(taskTable(found, { now: 90_000, columns: 47 })).toBe(
-    `TASK  STATE        EXECUTOR  AGE         WORKS…
-t1    running      claude    1 min 30 s  /w
-t1    failed/auth  claude    1 min 30 s  /w`,
+  expect(taskTable(found, { now: 90_000, columns: 65 })).toBe(
+    `TASK  STATE        EXECUTOR  AGE         WORKSPACE  PROMPT
+t1    running      claude    1 min 30 s  /w         Create the f…
+t1    failed/auth  claude    1 min 30 s  /w         Create the f…`,
   );
 });

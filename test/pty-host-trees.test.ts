@@ -101,7 +101,7 @@ test('level weak cannot find what cleared its environment, left its session and 
 test('the leader gets the stop signal that was asked for, and what it started gets TERM', async () => {
   await using rig = await Rig.start();
   const script =
-    'trap "echo leader INT; exit 7" INT; sh -c \'trap "echo child TERM; exit" TERM; echo ready; while :; do sleep 0.01; done\' & while :; do sleep 0.01; done';
+    'trap "echo leader INT; exit 7" INT; sh -c \'trap "" HUP; trap "echo child TERM; exit" TERM; echo ready; while :; do sleep 0.01; done\' & while :; do sleep 0.01; done';
   await rig.client.spawn(rig.request('polite', ['sh', '-c', script]));
   await rig.shows('polite', 'ready');
   const exit = rig.exitOf('polite');

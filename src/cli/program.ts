@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, type OptionValues } from 'commander';
 import { z } from 'zod';
-import { describeOptions, otherVariables } from '../config/options.ts';
+import { describeOptions, listOptions, otherVariables, type Option } from '../config/options.ts';
 import { exitCodes, type Context, type GlobalOptions } from './context.ts';
 import { faultOf } from './fault.ts';
 
@@ -61,7 +61,7 @@ function createProgram(context: Context, end: (exitCode: number) => void): Comma
     '--config <file>',
     'configuration file, JSON (HARNESSD_CONFIG; default config.json in the state directory)',
   );
-  if (context.argv.includes('serve')) addConfigFlags(serve); // the schemas are walked for nobody else
+  if (context.argv.includes('serve')) addConfigFlags(serve, asksForHelp(context.argv)); // for nobody else
   serve.action(async (flags: OptionValues) =>
     end(await (await import('./serve.ts')).serve(context, { ...globals(), ...flags })),
   );
@@ -159,13 +159,21 @@ function createProgram(context: Context, end: (exitCode: number) => void): Comma
   return program;
 }
 
-function addConfigFlags(serve: Command): void {
-  for (const { flag, type, env, default: value, description } of describeOptions()) {
-    const text = `${description} (${type}; ${env}${value === undefined ? '' : `; default ${value}`})`;
-    if (flag !== '--state-dir') serve.option(`${flag} <value>`, text); // that one is global
+function addConfigFlags(serve: Command, isHelp: boolean): void {
+  const described = isHelp ? describeOptions() : [];
+  for (const { flag } of listOptions()) {
+    if (flag === '--state-dir') continue; // that one is global
+    const told = described.find((option) => option.flag === flag);
+    serve.option(`${flag} <value>`, told && helpOf(told));
   }
   const variables = Object.entries(otherVariables).map(([name, text]) => `  ${name.padEnd(16)} ${text}`);
   serve.addHelpText('after', `\nOther variables:\n${variables.join('\n')}`);
+}
+
+const asksForHelp = (argv: readonly string[]): boolean => ['help', '--help', '-h'].some((word) => argv.includes(word));
+
+function helpOf({ type, env, default: value, description }: Option): string {
+  return `${description} (${type}; ${env}${value === undefined ? '' : `; default ${value}`})`;
 }
 
 function versionOf({ productDir }: Context): string {

@@ -1,9 +1,10 @@
 import { runtimeFault } from '../base/runtime.ts';
 import { loadConfig } from '../config/load.ts';
-import { describeOptions } from '../config/options.ts';
+import { listOptions } from '../config/options.ts';
 import { DaemonError } from '../protocol/errors.ts';
 import { exitCodes, type Context } from './context.ts';
 import { onInterrupt } from './interrupts.ts';
+import { attributeOf } from './plain-serve.ts';
 
 /** Flags as commander names them: `--listen-port` is `listenPort`. */
 export type ServeFlags = Readonly<Record<string, string | undefined>>;
@@ -12,7 +13,7 @@ export type ServeFlags = Readonly<Record<string, string | undefined>>;
 export async function serve(context: Context, flags: ServeFlags): Promise<number> {
   const fault = runtimeFault({ node: process.versions.node, uv: process.versions.uv });
   if (fault !== undefined) throw new DaemonError('runtime_unsuitable', fault);
-  const byKey = describeOptions().map(({ key, flag }) => [key, flags[attributeOf(flag)]] as const);
+  const byKey = listOptions().map(({ key, flag }) => [key, flags[attributeOf(flag.slice(2))]] as const);
   const file = flags['config'];
   const config = loadConfig({
     env: context.env,
@@ -24,8 +25,4 @@ export async function serve(context: Context, flags: ServeFlags): Promise<number
   const daemon = await context.startDaemon(config, context.env);
   await Promise.race([asked.promise.then(() => daemon.stop({ endTurns: false })), daemon.stopped]);
   return exitCodes.success;
-}
-
-function attributeOf(flag: string): string {
-  return flag.slice(2).replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }

@@ -28,7 +28,8 @@ export function taskTable(found: readonly Task[], { now, columns }: { now: numbe
     const state = turn?.outcome
       ? `${turn.outcome}${turn.outcome === 'succeeded' ? '' : `/${turn.reason}`}`
       : (turn?.state ?? '-');
-    return [task.taskId, state, turn?.executor ?? '-', duration(now - task.createdAt), task.workspace];
+    const words = turn?.prompt.replace(/\s+/g, ' ').trim() ?? '-';
+    return [task.taskId, state, turn?.executor ?? '-', duration(now - task.createdAt), task.workspace, words];
   });
-  return table([['TASK', 'STATE', 'EXECUTOR', 'AGE', 'WORKSPACE'], ...rows], columns);
+  return table([['TASK', 'STATE', 'EXECUTOR', 'AGE', 'WORKSPACE', 'PROMPT'], ...rows], columns);
 }

@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { closest } from '../base/closest.ts';
 import { errnoOf } from '../base/files.ts';
 import { DaemonError } from '../protocol/errors.ts';
-import { describeOptions, otherVariables, type Option } from './options.ts';
+import { listOptions, otherVariables, type OptionName } from './options.ts';
 import { Config, defaultStateDir } from './schema.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -33,7 +33,7 @@ const maxStateDirBytes = 80;
 
 /** The configuration of `harnessd serve`: flags over environment over file over defaults. */
 export function loadConfig({ file, env, flags }: ConfigSources): Config {
-  const options = describeOptions();
+  const options = listOptions();
   const named = new Map([...envLayer(env, options), ...flagLayer(flags, options)]);
   const found = new Map([...fileLayer(fileOf({ file, env, named }), options), ...named]);
 
@@ -55,7 +55,7 @@ export function stateDirOf(flag: string | undefined, env: Env): string {
   return resolve(flag ?? (env['HARNESSD_STATE_DIR'] || defaultStateDir(env)));
 }
 
-function envLayer(env: Env, options: readonly Option[]): Layer {
+function envLayer(env: Env, options: readonly OptionName[]): Layer {
   const byName = new Map(options.map((option) => [option.env, option.key]));
   const layer: Layer = new Map();
   for (const [name, value] of Object.entries(env)) {
@@ -68,7 +68,7 @@ function envLayer(env: Env, options: readonly Option[]): Layer {
   return layer;
 }
 
-function flagLayer(flags: ConfigSources['flags'], options: readonly Option[]): Layer {
+function flagLayer(flags: ConfigSources['flags'], options: readonly OptionName[]): Layer {
   const layer: Layer = new Map();
   for (const { key, flag } of options) {
     const value = flags[key];
@@ -93,7 +93,7 @@ function fileOf({ file, env, named }: { file: string | undefined; env: Env; name
   };
 }
 
-function fileLayer({ path, isDefault }: ConfigFile, options: readonly Option[]): Layer {
+function fileLayer({ path, isDefault }: ConfigFile, options: readonly OptionName[]): Layer {
   const keys = options.map(({ key }) => key);
   const layer: Layer = new Map();
   for (const [key, value] of leavesOf(readJson(path, isDefault), keys, path)) {

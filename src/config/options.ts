@@ -1,19 +1,23 @@
 import { z } from 'zod';
 import { Config } from './schema.ts';
 
-/** One leaf of the configuration, with each of its names. */
-export interface Option {
+/** One leaf of the configuration by each of its names. */
+export interface OptionName {
   /** In the file: `listen.port`. */
   readonly key: string;
   /** `HARNESSD_LISTEN_PORT` */
   readonly env: string;
   /** `--listen-port` */
   readonly flag: string;
+  readonly isPath: boolean;
+}
+
+/** The same for people. */
+export interface Option extends OptionName {
   readonly type: string;
   /** As JSON; absent when there is none that the schema knows. */
   readonly default?: string;
   readonly description: string;
-  readonly isPath: boolean;
 }
 
 /** Variables with our prefix that are no options. */
@@ -25,18 +29,19 @@ export const otherVariables = {
 } as const satisfies Record<string, string>;
 
 /** Every option, in the order of the schema. */
+export function listOptions(): OptionName[] {
+  return leavesOf(Config, []).map(nameOf);
+}
+
+/** Takes as long as a tenth of a start, so that only help and documentation ask for it. */
 export function describeOptions(): Option[] {
-  return leavesOf(Config, []).map(({ path, schema }) => {
-    const words = path.map((part) => part.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)).join('-');
-    const json = z.toJSONSchema(schema, { io: 'output', unrepresentable: 'any' });
+  return leavesOf(Config, []).map((leaf) => {
+    const json = z.toJSONSchema(leaf.schema, { io: 'output', unrepresentable: 'any' });
     return {
-      key: path.join('.'),
-      env: `HARNESSD_${words.replaceAll('-', '_').toUpperCase()}`,
-      flag: `--${words}`,
+      ...nameOf(leaf),
       type: typeOf(json),
       ...(json.default === undefined ? {} : { default: JSON.stringify(json.default) }),
       description: json.description ?? '',
-      isPath: json['isPath'] === true,
     };
   });
 }
@@ -52,6 +57,17 @@ function leavesOf(schema: z.core.$ZodType, path: readonly string[]): Leaf[] {
   return Object.entries(inner.shape as Record<string, z.core.$ZodType>).flatMap(([name, child]) =>
     leavesOf(child, [...path, name]),
   );
+}
+
+function nameOf({ path, schema }: Leaf): OptionName {
+  const words = path.map((part) => part.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)).join('-');
+  const inner = schema instanceof z.ZodOptional ? schema.unwrap() : schema;
+  return {
+    key: path.join('.'),
+    env: `HARNESSD_${words.replaceAll('-', '_').toUpperCase()}`,
+    flag: `--${words}`,
+    isPath: z.globalRegistry.get(inner)?.['isPath'] === true,
+  };
 }
 
 function typeOf(json: z.core.JSONSchema.BaseSchema): string {

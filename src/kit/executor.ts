@@ -1,5 +1,7 @@
 import type { Secret } from '../base/secret.ts';
-import type { Ending, ExecutorEvent, Evidence } from '../protocol/events.ts';
+import type { Ending, Evidence, ExecutorEvent } from '../protocol/events.ts';
+
+export type { Evidence, ExecutorEvent, Reason } from '../protocol/events.ts';
 
 /** How the provider is paid: a bearer token (a proxy's), the organisation's API key, or a member's OAuth access token. */
 export interface Credential {
@@ -80,6 +82,5 @@ export interface ExecutorDefinition<State = unknown> {
 export type Executor = ExecutorDefinition;
 
 export function defineExecutor<State>(definition: ExecutorDefinition<State>): Executor {
-  // The state only ever comes from this parser's own start() and line(), so forgetting its type is safe.
-  return definition as unknown as Executor;
+  return definition; // the state only ever comes from this parser's own start() and line(), so forgetting its type is safe
 }

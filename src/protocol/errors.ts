@@ -137,6 +137,13 @@ export const errorKinds = {
     retry: true,
     summary: 'At start: the state directory cannot be made or written.',
   },
+  store_unusable: {
+    number: -32056,
+    fault: 'computer',
+    retry: false,
+    summary:
+      'At start: the database cannot be used: it is damaged, or a newer harnessd wrote it; the message names it.',
+  },
   port_in_use: {
     number: -32054,
     fault: 'computer',

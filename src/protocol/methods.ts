@@ -10,7 +10,7 @@ const Prompt = z
   .min(1, 'must not be empty')
   .refine((text) => text.trim() !== '', 'must not be blank')
   .refine(
-    (text) => text.length <= maxPromptChars || [...text].length <= maxPromptChars,
+    (text) => text.length <= maxPromptChars || Array.from(text).length <= maxPromptChars,
     `must be at most ${maxPromptChars} characters`,
   )
   .refine((text) => !text.includes('\0'), 'must not contain NUL');

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const listing = '/proc/self/fd';
@@ -15,8 +15,8 @@ export function closeInherited(): void {
 
 /** Places held above the last master, so that what the thread pool opens and closes lies higher than the next ones. */
 const headroom = 64;
-/** A journal's file that stays open is no danger until the moment in which it closes. */
-const maxWaits = 3;
+/** A start is not delayed for longer, come what may. */
+const maxWaits = 20;
 /** Beyond this many descriptors low ones are used again, at the price named below. */
 const highest = 1000;
 
@@ -37,12 +37,12 @@ export class Descriptors {
     this.#hold(); // so that the sockets lie higher
   }
 
-  /** Waits a little while a file that the thread pool may close in the next moment lies among the masters. Fork in the same tick. */
+  /** Waits while a file that the thread pool closes in the next moment lies among the masters. Fork in the same tick. */
   async settle(): Promise<void> {
     for (let waits = 0; waits < maxWaits; waits++) {
       this.#hold();
-      const isOurs = (fd: number): boolean => this.#held.has(fd) || this.#masters.has(fd) || this.#first.has(fd);
-      if (openDescriptors().every((fd) => fd > this.#top || isOurs(fd))) return;
+      const strangers = openDescriptors().filter((fd) => fd < this.#top && !this.#isKnown(fd));
+      if (!strangers.some(isShortLived)) return;
       await sleep(1);
     }
   }
@@ -63,6 +63,10 @@ export class Descriptors {
   closed(master: number): void {
     this.#masters.delete(master);
     this.#hold();
+  }
+
+  #isKnown(fd: number): boolean {
+    return this.#held.has(fd) || this.#masters.has(fd) || this.#first.has(fd);
   }
 
   get #top(): number {
@@ -94,6 +98,15 @@ function openDescriptors(): number[] {
     return readdirSync(listing).map(Number);
   } catch {
     return [];
+  }
+}
+
+/** All but sockets, Node's own, and the files of a journal. */
+function isShortLived(fd: number): boolean {
+  try {
+    return !/^(socket|pipe|anon_inode):|\.(seg|idx)$/.test(readlinkSync(`${listing}/${fd}`));
+  } catch {
+    return true; // closed in this moment: look again
   }
 }
 

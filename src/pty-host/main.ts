@@ -1,10 +1,10 @@
 import { writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { hasFilledCompileCache } from '../base/warm-start.ts';
 import { containmentModes } from '../process/containment.ts';
 import { closeInherited } from './descriptors.ts';
 import { serveHost } from './serve.ts';
 import { terminalId } from './protocol.ts';
-import { hasFilledCompileCache } from './warm-start.ts';
 
 const usage = 'node src/pty-host/main.ts --state DIR --id ID [--containment auto|cgroup|weak] [--idle-exit-ms 10000]';
 

@@ -32,11 +32,17 @@ interface ConnectionOptions {
   readonly log: Logger;
 }
 
+interface Reply {
+  readonly result: unknown;
+  readonly afterReply: readonly (() => void)[];
+}
+
 /** One peer: its requests in flight, each with an AbortController, and its subscriptions. */
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #inFlight = new Map<JSONRPCID, AbortController>();
   readonly #subscriptions: Subscriptions;
+  /** Those whose answers the peer has not taken yet count too. */
   #requests = 0;
 
   constructor(options: ConnectionOptions) {
@@ -55,22 +61,25 @@ export class Connection {
   async #receive(text: string): Promise<void> {
     let id: JSONRPCID = null;
     let isNotification = false;
+    this.#requests += 1;
     try {
       const request = decode(text);
       id = request.id ?? null;
       isNotification = request.id === undefined;
-      if (request.method === '$/cancel') return this.#cancel(request.params);
-      const { result, afterReply } = await this.#run(request);
+      const { result, afterReply } =
+        request.method === '$/cancel' ? this.#cancel(request.params) : await this.#run(request);
       if (!isNotification) await this.#send(createJSONRPCSuccessResponse(id, result));
       for (const run of afterReply) run();
     } catch (error) {
       const { number, message, data } = wireError(error);
       if (data['code'] === 'internal') this.#options.log.error({ err: error }, 'request failed');
       if (!isNotification) await this.#send(createJSONRPCErrorResponse(id, number, message, data));
+    } finally {
+      this.#requests -= 1;
     }
   }
 
-  async #run(request: Request): Promise<{ result: unknown; afterReply: (() => void)[] }> {
+  async #run(request: Request): Promise<Reply> {
     if (!isMethod(request.method)) {
       throw new DaemonError('method_not_found', `no method ${JSON.stringify(request.method)}`, {
         data: { methods: Object.keys(methods) },
@@ -80,7 +89,7 @@ export class Connection {
     if (id !== null && this.#inFlight.has(id))
       throw new DaemonError('invalid_request', `request ${JSON.stringify(id)} is still in flight`);
     const { requestsPerPeer } = this.#options.limits;
-    if (this.#requests >= requestsPerPeer) {
+    if (this.#requests > requestsPerPeer) {
       throw new DaemonError(
         'too_many_requests',
         `at most ${requestsPerPeer} requests in flight on a connection (limits.requestsPerPeer)`,
@@ -92,7 +101,6 @@ export class Connection {
 
     const cancelled = new AbortController();
     if (id !== null) this.#inFlight.set(id, cancelled);
-    this.#requests += 1;
     try {
       const signal = AbortSignal.any([cancelled.signal, this.#options.channel.gone]);
       const afterReply: (() => void)[] = [];
@@ -108,19 +116,20 @@ export class Connection {
       );
       return { result: resultSchema.parse(result), afterReply };
     } finally {
-      this.#requests -= 1;
       if (id !== null) this.#inFlight.delete(id);
     }
   }
 
-  #cancel(params: unknown): void {
+  /** What is not in flight any more has been answered. */
+  #cancel(params: unknown): Reply {
     const parsed = CancelParams.safeParse(params);
-    if (parsed.success) this.#inFlight.get(parsed.data.id)?.abort();
+    if (!parsed.success) throw invalidParams('$/cancel', parsed.error);
+    this.#inFlight.get(parsed.data.id)?.abort();
+    return { result: {}, afterReply: [] };
   }
 
-  /** A peer that is gone needs no answer. */
   async #send(response: object): Promise<void> {
-    await this.#options.channel.send(JSON.stringify(response)).catch(() => undefined);
+    await this.#options.channel.send(JSON.stringify(response)); // a peer that is gone needs no answer
   }
 }
 

@@ -7,9 +7,9 @@ export interface RequestContext {
   readonly signal: AbortSignal;
   readonly subscriptions: Subscriptions;
   /** Sends a binary frame to the peer. */
-  sendFrame(frame: Uint8Array): Promise<void>;
+  readonly sendFrame: (frame: Uint8Array) => Promise<boolean>;
   /** Runs when the answer has been sent. */
-  afterReply(run: () => void): void;
+  readonly afterReply: (run: () => void) => void;
 }
 
 /** One handler a method: a missing one does not compile. */

@@ -15,8 +15,8 @@ interface SubscriptionsOptions {
   readonly store: Store;
   readonly max: number;
   readonly signal: AbortSignal;
-  /** Resolves when the peer's socket has taken it. */
-  readonly notify: (method: 'events' | 'subscription.failed', params: object) => Promise<void>;
+  /** Resolves when the peer's socket has taken it: to false when the socket is closing or gone. */
+  readonly notify: (method: 'events' | 'subscription.failed', params: object) => Promise<boolean>;
   readonly onFault: (error: unknown) => void;
 }
 
@@ -63,19 +63,15 @@ export class Subscriptions {
         const last = events.at(-1);
         if (last) {
           cursor = source.positionOf(last);
-          await notify('events', { subscription: name, events });
+          if (!(await notify('events', { subscription: name, events }))) return;
         } else {
           await wake.promise;
           wake = Promise.withResolvers();
         }
       }
     } catch (error) {
-      if (signal.aborted) return; // the socket went while a page was being sent
       onFault(error);
-      await notify('subscription.failed', {
-        subscription: name,
-        message: 'a fault of the daemon; subscribe again',
-      }).catch(() => undefined);
+      await notify('subscription.failed', { subscription: name, message: 'a fault of the daemon; subscribe again' });
     } finally {
       signal.removeEventListener('abort', onAbort);
       this.#open.delete(name);

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { DaemonError } from '../protocol/errors.ts';
@@ -14,7 +14,9 @@ interface Owner {
  */
 export function lockState(stateDir: string, owner: Owner): Disposable {
   const ownerPath = join(stateDir, 'lock.json');
-  const db = new Database(join(stateDir, 'lock'), { timeout: 0 });
+  const lockPath = join(stateDir, 'lock');
+  closeSync(openSync(lockPath, 'a', 0o600)); // SQLite would make it readable by all
+  const db = new Database(lockPath, { timeout: 0 });
   try {
     db.pragma('journal_mode = MEMORY'); // nothing is ever written, so that a full disk does not matter
     db.exec('BEGIN EXCLUSIVE');

@@ -66,6 +66,7 @@ export function migrate(db: Database): void {
       `the database has schema ${version}, this harnessd knows ${migrations.length}: use the newer harnessd that wrote it`,
     );
   }
+  if (version === migrations.length) return;
   db.transaction(() => {
     for (const sql of migrations.slice(version)) db.exec(sql);
     db.pragma(`user_version = ${migrations.length}`);

@@ -1,10 +1,13 @@
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
+import { DaemonError } from '../protocol/errors.ts';
 import type { StoredEvent } from '../protocol/events.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
 import { migrations } from './migrations.ts';
 import type { Position, TaskRow, TurnRow } from './rows.ts';
 import { Writer } from './writer.ts';
+import { startWriterThread, type WriterThread } from './writer-thread.ts';
 import type { WriteArgs, WriteName, WriteResult } from './writes.ts';
 
 const reserveBytes = 4 * 1024 * 1024;
@@ -16,6 +19,8 @@ export interface Page {
 
 interface StoreOptions {
   readonly stateDir: string;
+  /** Started earlier, to be there by now. */
+  readonly writer?: WriterThread;
   readonly crashAt?: string | undefined;
 }
 
@@ -25,23 +30,26 @@ export class Store implements AsyncDisposable {
   readonly #db: Database.Database;
   readonly #statements: ReturnType<typeof prepareReads>;
   readonly #listeners = new Set<(position: Position) => void>();
-  #latestId: number;
 
   private constructor(writer: Writer, db: Database.Database) {
     this.#writer = writer;
     this.#db = db;
     this.#statements = prepareReads(db);
-    this.#latestId = this.#statements.latestId.get()!.id;
   }
 
-  static async open({ stateDir, crashAt }: StoreOptions): Promise<Store> {
+  static async open({ stateDir, writer: thread = startWriterThread(), crashAt }: StoreOptions): Promise<Store> {
     const path = join(stateDir, 'harnessd.db');
-    const writer = await Writer.open({ path, reservePath: join(stateDir, 'reserve'), reserveBytes, crashAt });
     try {
-      return new Store(writer, new Database(path, { readonly: true, fileMustExist: true }));
+      closeSync(openSync(path, 'a', 0o600)); // SQLite would make it readable by all; its other files take its mode
+      const writer = await Writer.open(thread, { path, reservePath: join(stateDir, 'reserve'), reserveBytes, crashAt });
+      try {
+        return new Store(writer, new Database(path, { readonly: true, fileMustExist: true }));
+      } catch (error) {
+        await writer[Symbol.asyncDispose]();
+        throw error;
+      }
     } catch (error) {
-      await writer[Symbol.asyncDispose]();
-      throw error;
+      throw new DaemonError('store_unusable', `${path} cannot be used: ${messageOf(error)}`, { cause: error });
     }
   }
 
@@ -57,7 +65,6 @@ export class Store implements AsyncDisposable {
   }
 
   #announce(position: Position): void {
-    this.#latestId = Math.max(this.#latestId, position.latestId);
     for (const listener of this.#listeners) listener(position);
   }
 
@@ -68,7 +75,7 @@ export class Store implements AsyncDisposable {
   }
 
   get latestId(): number {
-    return this.#latestId;
+    return this.#statements.latestId.get()!.id;
   }
 
   get schemaVersion(): number {
@@ -83,9 +90,11 @@ export class Store implements AsyncDisposable {
     return taskOf(this.#statements.task.get(id));
   }
 
-  /** Newest first, after (that is: older than) `before`. */
+  /** Newest first, after (that is: older than) `before`, which may be deleted by now. */
   tasks(limit: number, before?: string): TaskRow[] {
-    return this.#statements.tasks.all({ limit, before: before ?? null }).map((row) => taskOf(row)!);
+    const known = before === undefined ? { ordinal: null } : this.#statements.taskOrdinal.get(before);
+    if (!known) throw new DaemonError('task_not_found', `no task ${before}`);
+    return this.#statements.tasks.all({ limit, before: known.ordinal }).map((row) => taskOf(row)!);
   }
 
   turn(id: string): TurnRow | undefined {
@@ -111,6 +120,11 @@ export class Store implements AsyncDisposable {
     return this.#statements.latestSession.get(taskId, executor)?.session;
   }
 
+  /** Whether a turn of the task was asked for under the client's id. */
+  hasRequest(taskId: TaskId, requestId: string): boolean {
+    return this.#statements.request.get(taskId, requestId) !== undefined;
+  }
+
   promptOf(turnId: TurnId): string | undefined {
     return this.#statements.prompt.get(turnId)?.prompt;
   }
@@ -131,6 +145,10 @@ export class Store implements AsyncDisposable {
     await this.#writer[Symbol.asyncDispose]();
     this.#db.close();
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 type EventRow = Omit<StoredEvent, 'data'> & { readonly data: string };
@@ -170,9 +188,10 @@ function prepareReads(db: Database.Database) {
     latestId: db.prepare<[], { id: number }>('SELECT coalesce(max(id), 0) AS id FROM events'),
     meta: db.prepare<[string], { value: string }>('SELECT value FROM meta WHERE key = ?'),
     task: db.prepare<[string], RawTask>(`SELECT ${taskColumns} FROM tasks WHERE id = ? AND deleted_at IS NULL`),
-    tasks: db.prepare<[{ limit: number; before: string | null }], RawTask>(
-      `SELECT ${taskColumns} FROM tasks WHERE deleted_at IS NULL
-       AND (@before IS NULL OR ordinal < (SELECT ordinal FROM tasks WHERE id = @before)) ORDER BY ordinal DESC LIMIT @limit`,
+    taskOrdinal: db.prepare<[string], { ordinal: number }>('SELECT ordinal FROM tasks WHERE id = ?'),
+    tasks: db.prepare<[{ limit: number; before: number | null }], RawTask>(
+      `SELECT ${taskColumns} FROM tasks WHERE deleted_at IS NULL AND (@before IS NULL OR ordinal < @before)
+       ORDER BY ordinal DESC LIMIT @limit`,
     ),
     turn: db.prepare<[string], RawTurn>(`SELECT ${turnColumns} FROM turns WHERE id = ?`),
     turnsOf: db.prepare<[string], RawTurn>(`SELECT ${turnColumns} FROM turns WHERE task_id = ? ORDER BY ordinal`),
@@ -186,6 +205,7 @@ function prepareReads(db: Database.Database) {
     latestSession: db.prepare<[string, string], { session: string }>(
       'SELECT session FROM turns WHERE task_id = ? AND executor = ? AND session IS NOT NULL ORDER BY ordinal DESC LIMIT 1',
     ),
+    request: db.prepare<[string, string], unknown>('SELECT 1 FROM turns WHERE task_id = ? AND request_id = ?'),
     prompt: db.prepare<[string], { prompt: string }>(
       `SELECT data ->> 'prompt' AS prompt FROM events WHERE turn_id = ? AND type = 'turn.queued'`,
     ),

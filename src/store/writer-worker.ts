@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { crashPoint } from '../base/crash-point.ts';
 import { DaemonError } from '../protocol/errors.ts';
@@ -7,8 +8,8 @@ import { migrate } from './migrations.ts';
 import type { FromWriter, ToWriter, WriterData } from './writer-messages.ts';
 import { prepareWrites } from './writes.ts';
 
-const { path, reservePath, reserveBytes, crashAt } = workerData as WriterData;
 const port = parentPort!;
+const [{ path, reservePath, reserveBytes, crashAt }] = (await once(port, 'message')) as [WriterData]; // its first message
 const checkpointAfterMs = 500;
 const onStep = crashPoint(crashAt, () => process.kill(process.pid, 'SIGKILL'));
 
@@ -16,7 +17,7 @@ const db = new Database(path);
 db.pragma('journal_mode = WAL');
 db.pragma('synchronous = FULL');
 db.pragma('foreign_keys = ON');
-db.pragma('wal_autocheckpoint = 0'); // a checkpoint in a busy moment is the slowest commit there is: it waits for a quiet one
+db.pragma('wal_autocheckpoint = 16384'); // a checkpoint in a busy moment is the slowest commit there is: it waits for a quiet one, or for 64 MiB
 migrate(db);
 const writes = prepareWrites(db);
 keepReserve();
@@ -32,8 +33,8 @@ const runBatch = db.transaction((units: readonly Unit[]): Outcome[] => {
     try {
       return { result: runUnit(unit) };
     } catch (error) {
-      if (error instanceof DaemonError) return { failure: { code: error.code, message: error.message } };
-      throw error;
+      if (isFull(error) || !db.inTransaction) throw error; // the batch is lost with it
+      return { failure: failureOf(error) };
     }
   });
   onStep('commit.begun');
@@ -102,6 +103,7 @@ function isFull(error: unknown): boolean {
 }
 
 function failureOf(error: unknown): NonNullable<Outcome['failure']> {
+  if (error instanceof DaemonError) return { code: error.code, message: error.message };
   const message = error instanceof Error ? error.message : String(error);
   return isFull(error)
     ? { code: 'storage_full', message: 'the disk of the state directory is full' }

@@ -1,12 +1,13 @@
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { DaemonError } from '../protocol/errors.ts';
 import type { FromWriter, ToWriter, WriterData } from './writer-messages.ts';
+import type { WriterThread } from './writer-thread.ts';
 import type { WriteArgs, WriteName, WriteResult } from './writes.ts';
 
 interface Waiting {
   readonly unit: ToWriter['units'][number];
-  resolve(result: unknown): void;
-  reject(error: unknown): void;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 /**
@@ -23,21 +24,14 @@ export class Writer implements AsyncDisposable {
   private constructor(worker: Worker) {
     this.#worker = worker;
     worker.on('message', (message: FromWriter) => this.#settle(message));
-    worker.on('error', (error) => this.#fail(error));
+    worker.on('error', (error: Error) => this.#fail(error));
     worker.on('exit', () => this.#fail(new Error('the writer ended')));
   }
 
-  static async open(data: WriterData): Promise<Writer> {
-    const worker = new Worker(new URL('./writer-worker.ts', import.meta.url), {
-      workerData: data,
-      env: {},
-      stdin: false,
-    });
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    worker.once('message', () => resolve()); // its first says that the database is open
-    worker.once('error', reject);
-    await promise;
-    worker.off('error', reject);
+  /** The thread is the writer's from now on. */
+  static async open({ worker, ready }: WriterThread, data: WriterData): Promise<Writer> {
+    worker.postMessage(data);
+    await ready;
     return new Writer(worker);
   }
 

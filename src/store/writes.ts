@@ -52,9 +52,11 @@ export function prepareWrites(db: Database) {
   const latestId = db.prepare<[], { id: number }>('SELECT coalesce(max(id), 0) AS id FROM events');
   const latestSeq = db.prepare<[string], { seq: number }>('SELECT latest_seq AS seq FROM tasks WHERE id = ?');
   const setMeta = db.prepare<[string, string]>('INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING');
+  const findOpenTurn = db.prepare<[string]>("SELECT 1 FROM turns WHERE task_id = ? AND state <> 'ended'");
   const markDeleted = db.prepare<[number, string]>(
     'UPDATE tasks SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL',
   );
+  const forgetTurns = db.prepare<[string]>('UPDATE turns SET session = NULL, evidence = NULL WHERE task_id = ?');
   const eraseEvents = db.prepare<[string, number]>(
     `UPDATE events SET type = 'event.erased', data = '{}'
      WHERE id IN (SELECT id FROM events WHERE task_id = ? AND type NOT IN ('event.erased', 'task.deleted') LIMIT ?)`,
@@ -123,8 +125,13 @@ export function prepareWrites(db: Database) {
       return { position: append(taskId, turnId, at, events) };
     },
 
+    /** Of an ended task only its id, and where its events were, is kept. */
     deleteTask({ taskId, at }: { taskId: TaskId } & Given) {
+      if (findOpenTurn.get(taskId)) {
+        throw new DaemonError('task_active', `task ${taskId} has a turn that has not ended: cancel it first`);
+      }
       if (markDeleted.run(at, taskId).changes === 0) throw new DaemonError('task_not_found', `no task ${taskId}`);
+      forgetTurns.run(taskId);
       return { position: append(taskId, null, at, [{ type: 'task.deleted', data: {} }]) };
     },
 

@@ -46,7 +46,7 @@ export class CaptureReader implements AsyncDisposable {
       this.#keep(this.#buffer.subarray(start, at));
       lines.push(this.#takeLine(this.#offset + at + 1));
     }
-    this.#keep(Buffer.from(this.#buffer.subarray(start, bytesRead)));
+    this.#keep(this.#buffer.subarray(start, bytesRead), { copy: true });
     this.#offset += bytesRead;
     return { lines, atEnd: bytesRead === 0 };
   }
@@ -61,8 +61,9 @@ export class CaptureReader implements AsyncDisposable {
     return (await this.#file.stat()).size;
   }
 
-  #keep(bytes: Buffer): void {
-    if (this.#partialBytes <= this.#maxLineBytes) this.#partial.push(bytes);
+  #keep(bytes: Buffer, { copy = false } = {}): void {
+    if (bytes.length > 0 && this.#partialBytes <= this.#maxLineBytes)
+      this.#partial.push(copy ? Buffer.from(bytes) : bytes);
     this.#partialBytes += bytes.length;
   }
 

@@ -3,6 +3,9 @@ import type { Exit, Executor, ParsedEnding } from '../kit/executor.ts';
 import type { ExecutorEvent } from '../protocol/events.ts';
 import type { CaptureLine } from './capture.ts';
 
+/** Fewer bytes that a secret begins with tell nothing: `s`, `sk-ant-`. */
+const leastHidden = 8;
+
 /** Folds an executor's lines into events, and keeps what the turn must know of them: its session and which tools run. */
 export class Parse {
   readonly #parser: Executor['parser'];
@@ -19,8 +22,10 @@ export class Parse {
   }
 
   line({ text, cutFrom }: CaptureLine, { partial = false } = {}): readonly ExecutorEvent[] {
-    if (partial) return this.#masked([{ type: 'executor.unparsed', data: { text, partial } }]);
-    if (cutFrom !== undefined) return this.#masked([{ type: 'executor.unparsed', data: { text, bytes: cutFrom } }]);
+    if (partial || cutFrom !== undefined) {
+      const data = { text: this.#cutText(text), ...(partial && { partial }), ...(cutFrom && { bytes: cutFrom }) };
+      return [{ type: 'executor.unparsed', data }];
+    }
     const { state, events } = this.#parser.line(this.#state, text);
     this.#state = state;
     for (const { type, data } of events) {
@@ -33,7 +38,7 @@ export class Parse {
   }
 
   end(exit: Exit): ParsedEnding {
-    return this.#mask.deep(this.#parser.end(this.#state, exit) as never) as ParsedEnding; // JSON in, the same shape out
+    return this.#mask.deep(this.#parser.end(this.#state, exit) as never); // JSON in, the same shape out
   }
 
   /** The executor's own conversation id, as far as it has been told. */
@@ -48,6 +53,14 @@ export class Parse {
 
   get hasOpenCall(): boolean {
     return this.#openCalls.size > 0;
+  }
+
+  /** The text may end in the middle of a secret. */
+  #cutText(text: string): string {
+    const bytes = Buffer.from(text);
+    const start = this.#mask.possibleStart(bytes);
+    const masked = Buffer.from(this.#mask.bytes(bytes));
+    return (bytes.length - start < leastHidden ? masked : masked.fill('*', start)).toString();
   }
 
   #masked(events: readonly ExecutorEvent[]): readonly ExecutorEvent[] {

@@ -1,18 +1,19 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { access, constants, readdir, realpath, rm, stat } from 'node:fs/promises';
-import { isAbsolute, join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { canonicalJson } from '../base/canonical-json.ts';
 import { syncDirectory, writeFileAtomic } from '../base/files.ts';
 import { Mask } from '../base/mask.ts';
 import type { Secret } from '../base/secret.ts';
 import { DaemonError } from '../protocol/errors.ts';
-import type { StopCause } from '../protocol/events.ts';
 import { TaskId, TurnId } from '../protocol/ids.ts';
-import type { Params, TaskSummary, TurnSummary } from '../protocol/methods.ts';
+import type { Params, TaskSummary } from '../protocol/methods.ts';
 import type { NewTurn, TaskRow, TurnRow } from '../store/rows.ts';
 import { Turn } from './turn.ts';
+import { TurnQueue } from './turn-queue.ts';
 import type { InstalledExecutor, TurnServices } from './turn-services.ts';
+import { turnSummary } from './turn-summary.ts';
+import { checkedWorkspace } from './workspace.ts';
 
 interface TasksOptions {
   readonly services: TurnServices;
@@ -22,27 +23,23 @@ interface TasksOptions {
   readonly macKey: Secret;
 }
 
-const maxPromptShown = 200;
 const erasedAtOnce = 1_000;
-const minRetryMs = 500;
-const maxRetryMs = 30_000;
 
 interface Ref {
   readonly taskId: TaskId;
   readonly turnId: TurnId;
 }
 
-/** The tasks of the computer. Turns of one workspace run one after another, others at once up to a limit. */
+/** The tasks of the computer: made, gone on with, told of, deleted. */
 export class Tasks {
   readonly #options: TasksOptions;
-  /** Turns that have not ended, in the order in which they were asked for. */
-  readonly #open = new Map<TurnId, Turn>();
-  readonly #running = new Map<TurnId, Promise<void>>();
-  readonly #detached = new AbortController();
+  readonly #queue: TurnQueue;
   #isClosed = false;
 
   constructor(options: TasksOptions) {
     this.#options = options;
+    const { limits, log } = options.services;
+    this.#queue = new TurnQueue({ concurrency: limits.concurrency, log });
   }
 
   /** Goes on with what an earlier daemon left, and clears away what it had no time to. */
@@ -60,8 +57,7 @@ export class Tasks {
       const host = hosts.byId(hostId);
       await (exit ? host?.forget(id) : host?.end({ id, graceMs: limits.graceMs }));
     }
-    for (const row of open) this.#add(new Turn(this.#options.services, store.task(row.taskId)!, row));
-    this.#pump();
+    this.#queue.add(...open.map((row) => new Turn(this.#options.services, store.task(row.taskId)!, row)));
   }
 
   async create({ id, prompt, executor, model, workspace, timeoutMs }: Params<'task.create'>): Promise<Ref> {
@@ -96,7 +92,9 @@ export class Tasks {
     const { store, clock } = this.#options.services;
     const last = this.#turnsOf(this.#task(taskId)).at(-1)!; // a task has at least one turn
     const body = { prompt, executor, model, timeoutMs };
-    const definition = await this.#usable(executor ?? last.executor, { isRetry: id !== undefined });
+    const definition = await this.#usable(executor ?? last.executor, {
+      isRetry: id !== undefined && store.hasRequest(taskId, id),
+    });
     const sameModel = definition.id === last.executor ? last.model : definition.defaultModel;
     const turn = this.#newTurn({
       requestId: id ?? null,
@@ -125,27 +123,22 @@ export class Tasks {
     return { tasks: found.slice(0, limit).map((task) => this.#summary(task)), more: found.length > limit };
   }
 
-  /** Resolves when the cancel of each open turn is recorded; the last first, so that none starts in between. */
+  /** Resolves when the cancel of each open turn is recorded. */
   async cancel(taskId: TaskId): Promise<TurnId[]> {
     this.#task(taskId);
-    const open = [...this.#open.values()].filter((turn) => turn.taskId === taskId);
-    await this.#stopAll(open, 'by_peer');
-    return open.map(({ id }) => id);
+    return this.#queue.stop('by_peer', taskId);
   }
 
   async delete(taskId: TaskId): Promise<void> {
     const { store, clock } = this.#options.services;
     this.#task(taskId);
-    if (store.turnsOf(taskId).some(({ state }) => state !== 'ended')) {
-      throw new DaemonError('task_active', `task ${taskId} has a turn that has not ended: cancel it first`);
-    }
     await store.write('deleteTask', { taskId, at: clock.now() });
     await this.#erase(taskId);
   }
 
-  /** The turns that have not ended. */
+  /** How many turns have not ended. */
   get openCount(): number {
-    return this.#open.size;
+    return this.#queue.size;
   }
 
   /** Takes no more tasks and turns. */
@@ -155,63 +148,13 @@ export class Tasks {
 
   /** Ends all turns and waits for it. */
   async end(): Promise<void> {
-    await this.#stopAll([...this.#open.values()], 'by_stop');
-    await Promise.all(this.#running.values());
+    await this.#queue.stop('by_stop');
+    await this.#queue.settled();
   }
 
   /** Lets go of all turns: they run on. */
   async detach(): Promise<void> {
-    this.#detached.abort();
-    for (const turn of this.#open.values()) turn.detach();
-    await Promise.all(this.#running.values());
-  }
-
-  async #stopAll(turns: readonly Turn[], cause: StopCause): Promise<void> {
-    for (const turn of turns.toReversed()) {
-      await turn.stop(cause);
-      if (turn.hasEnded) this.#open.delete(turn.id);
-    }
-    this.#pump();
-  }
-
-  #add(turn: Turn): void {
-    this.#open.set(turn.id, turn);
-  }
-
-  /** Starts every turn whose turn it is. */
-  #pump(): void {
-    if (this.#detached.signal.aborted) return;
-    const busy = new Set([...this.#running.keys()].map((id) => this.#open.get(id)?.workspace));
-    for (const turn of this.#open.values()) {
-      if (this.#running.has(turn.id)) continue;
-      if (!busy.has(turn.workspace) && this.#running.size < this.#options.services.limits.concurrency)
-        this.#start(turn);
-      busy.add(turn.workspace);
-    }
-  }
-
-  #start(turn: Turn): void {
-    const run = this.#runUntilEnded(turn).finally(() => {
-      this.#running.delete(turn.id);
-      if (turn.hasEnded) this.#open.delete(turn.id);
-      this.#pump();
-    });
-    this.#running.set(turn.id, run);
-  }
-
-  /** A turn can go on from any step: what fails for a reason of ours (no file descriptor left, say) is tried again. */
-  async #runUntilEnded(turn: Turn): Promise<void> {
-    const { log } = this.#options.services;
-    const { signal } = this.#detached;
-    for (let retryMs = minRetryMs; !turn.hasEnded && !signal.aborted; retryMs = Math.min(retryMs * 2, maxRetryMs)) {
-      try {
-        await turn.run();
-        return;
-      } catch (error) {
-        log.error({ err: error, turnId: turn.id, retryMs }, 'a turn stumbled; it goes on');
-        await delay(retryMs, undefined, { signal }).catch(() => undefined); // aborted: the loop ends
-      }
-    }
+    await this.#queue.detach();
   }
 
   /** Keeps the prompt in a private file, durable before the turn is: a secret in it never gets into the database. */
@@ -226,8 +169,7 @@ export class Tasks {
       const ref = await record();
       if (ref.isNew) {
         const row = services.store.turn(ref.turnId)!;
-        this.#add(new Turn(services, services.store.task(ref.taskId)!, row));
-        this.#pump();
+        this.#queue.add(new Turn(services, services.store.task(ref.taskId)!, row));
       } else {
         await files.remove();
       }
@@ -286,9 +228,7 @@ export class Tasks {
 
   #summary(task: TaskRow): TaskSummary {
     const { store } = this.#options.services;
-    const turns = this.#turnsOf(task).map((row) =>
-      turnSummary(row, (store.promptOf(row.id) ?? '').slice(0, maxPromptShown)),
-    );
+    const turns = this.#turnsOf(task).map((row) => turnSummary(row, store.promptOf(row.id) ?? ''));
     return { taskId: task.id, workspace: task.workspace, createdAt: task.createdAt, latestSeq: task.latestSeq, turns };
   }
 
@@ -306,39 +246,6 @@ export class Tasks {
       if (erased === 0) return;
     }
   }
-}
-
-function turnSummary(row: TurnRow, prompt: string): TurnSummary {
-  const { startedAt, endedAt, stopCause, outcome, reason, evidence } = row;
-  return {
-    turnId: row.id,
-    ordinal: row.ordinal,
-    executor: row.executor,
-    model: row.model,
-    prompt,
-    state: row.state,
-    queuedAt: row.queuedAt,
-    ...(stopCause !== null && { stopping: stopCause }),
-    ...(outcome !== null && { outcome }),
-    ...(reason !== null && { reason }),
-    ...(evidence !== null && { evidence }),
-    ...(startedAt !== null && { startedAt }),
-    ...(endedAt !== null && { endedAt }),
-  };
-}
-
-async function checkedWorkspace(path: string): Promise<string> {
-  const refuse = (why: string, cause?: unknown): DaemonError =>
-    new DaemonError('workspace_invalid', `workspace ${path}: ${why}`, { data: { path: 'workspace' }, cause });
-  if (path.includes('\0') || !isAbsolute(path)) throw refuse('must be an absolute path');
-  const found = await stat(path).catch((error: unknown) => {
-    throw refuse('does not exist', error);
-  });
-  if (!found.isDirectory()) throw refuse('is not a directory');
-  await access(path, constants.W_OK | constants.X_OK).catch((error: unknown) => {
-    throw refuse('cannot be written', error);
-  });
-  return realpath(path);
 }
 
 function storageError(error: unknown): unknown {

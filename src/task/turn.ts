@@ -217,7 +217,7 @@ export class Turn {
         onStep('exit.seen');
         const partial = reader.takePartial();
         if (partial) await this.#recordLines(parse, [partial], { partial: true });
-        return this.#conclude(parse, exit);
+        return await this.#conclude(parse, exit);
       } else if (atEnd) {
         await this.#wake.promise;
         this.#wake = Promise.withResolvers();

@@ -1,6 +1,5 @@
-import { readdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { flushCompileCache, getCompileCacheDir } from 'node:module';
-import { join } from 'node:path';
 
 /**
  * Whether this process compiled its own sources and has now left the result for the next. What strips their types stays
@@ -14,10 +13,7 @@ export function hasFilledCompileCache(): boolean {
   return lastWrite(directory) !== before;
 }
 
+/** Each write into it is a file made aside and renamed, which the directory's own time tells. */
 function lastWrite(directory: string): number {
-  try {
-    return Math.max(0, ...readdirSync(directory).map((name) => statSync(join(directory, name)).mtimeMs));
-  } catch {
-    return -1; // not made yet, or another process writes there too: then it is as good as changed
-  }
+  return statSync(directory, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }

@@ -1,0 +1,24 @@
+import type { TurnSummary } from '../protocol/methods.ts';
+import type { TurnRow } from '../store/rows.ts';
+
+const maxPromptShown = 200;
+
+/** A turn as a peer sees it: what is not known yet is absent. */
+export function turnSummary(row: TurnRow, prompt: string): TurnSummary {
+  const { startedAt, endedAt, stopCause, outcome, reason, evidence } = row;
+  return {
+    turnId: row.id,
+    ordinal: row.ordinal,
+    executor: row.executor,
+    model: row.model,
+    prompt: prompt.slice(0, maxPromptShown),
+    state: row.state,
+    queuedAt: row.queuedAt,
+    ...(stopCause !== null && { stopping: stopCause }),
+    ...(outcome !== null && { outcome }),
+    ...(reason !== null && { reason }),
+    ...(evidence !== null && { evidence }),
+    ...(startedAt !== null && { startedAt }),
+    ...(endedAt !== null && { endedAt }),
+  };
+}

@@ -1,0 +1,215 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { claude } from '../executors/claude.ts';
+import { Secret } from '../src/base/secret.ts';
+import type { Credential, Exit, PlanRequest } from '../src/kit/executor.ts';
+import { eventData, type ExecutorEvent } from '../src/protocol/events.ts';
+import { exits, story, transcript, type Story } from './transcripts/claude.ts';
+
+const transcripts = join(import.meta.dirname, 'transcripts');
+const golden = (name: string): Story =>
+  JSON.parse(readFileSync(join(transcripts, 'golden', `claude-${name}.json`), 'utf8')) as Story;
+
+describe('the events of', () => {
+  test.for(Object.keys(exits))('[P3.1] %s', (name) => {
+    const told = story(name);
+    expect(told).toEqual(golden(name));
+    for (const { type, data } of told.events) {
+      expect(type).not.toBe('executor.unparsed');
+      expect(eventData[type].parse(data)).toEqual(data);
+    }
+  });
+
+  test('every transcript there is', () => {
+    const names = readdirSync(transcripts).flatMap((file) => /^claude-(.*)\.jsonl$/.exec(file)?.[1] ?? []);
+    expect(names.sort()).toEqual(Object.keys(exits).sort());
+  });
+});
+
+describe('what was used', () => {
+  const counts = ['inputTokens', 'outputTokens', 'cacheReadTokens', 'cacheWriteTokens', 'costUsd'] as const;
+
+  /** As the last result tells it, by model. */
+  function lastUsage(name: string): Record<string, number[]> {
+    const results = transcript(name)
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { type: string; modelUsage: Record<string, Record<string, number>> })
+      .filter(({ type }) => type === 'result');
+    const names = ['inputTokens', 'outputTokens', 'cacheReadInputTokens', 'cacheCreationInputTokens', 'costUSD'];
+    const models = Object.entries(results.at(-1)?.modelUsage ?? {});
+    return Object.fromEntries(models.map(([model, used]) => [model, names.map((name) => used[name]!)]));
+  }
+
+  test.for(Object.keys(exits))('is told once, whatever number of results: %s', (name) => {
+    const total: Record<string, number[]> = {};
+    for (const { type, data } of story(name).events) {
+      if (type !== 'usage.reported') continue;
+      const sum = (total[data.model] ??= counts.map(() => 0));
+      for (const [index, count] of counts.entries()) sum[index]! += data[count]!;
+    }
+    const earlier = name === 'resume' ? lastUsage('success') : {}; // the CLI counts over the whole conversation
+    const cumulative = Object.entries(lastUsage(name)).map(([model, used]) => [
+      model,
+      used.map((count, index) => expect.closeTo(count - (earlier[model]?.[index] ?? 0), 9) as number),
+    ]);
+    expect(total).toEqual(Object.fromEntries(cumulative));
+  });
+});
+
+describe('the ending', () => {
+  const result = (fields: object): string =>
+    JSON.stringify({ type: 'result', is_error: false, modelUsage: {}, ...fields });
+  const code = (code: number): Exit => ({ code, signal: null });
+  const end = (lines: readonly string[], exit: Exit) => {
+    let state = claude.parser.start();
+    for (const line of lines) ({ state } = claude.parser.line(state, line));
+    return claude.parser.end(state, exit);
+  };
+  const retry = (status: number | null): string =>
+    JSON.stringify({ type: 'system', subtype: 'api_retry', attempt: 1, error_status: status });
+  const answer = JSON.stringify({ type: 'assistant', message: { content: [{ type: 'text', text: 'x' }] } });
+
+  test('[P3.1] is success only with a result that is no error, and exit 0', () => {
+    expect(end([result({})], code(0)).ending).toEqual({ outcome: 'succeeded', reason: 'completed' });
+    const others: [string[], Exit][] = [
+      [[], code(0)],
+      [[answer], code(0)],
+      [[result({})], code(1)],
+      [[result({})], { code: null, signal: 'SIGKILL' }],
+      [[result({})], { code: null, signal: null }],
+      [[result({ is_error: true, subtype: 'success' })], code(0)],
+      [[result({}), answer, result({ is_error: true })], code(0)],
+    ];
+    for (const [lines, exit] of others) expect(end(lines, exit).ending.outcome).toBe('failed');
+  });
+
+  test.for([
+    [400, 'invalid_request'],
+    [401, 'auth'],
+    [402, 'billing'],
+    [403, 'auth'],
+    [404, 'model_not_found'],
+    [413, 'invalid_request'],
+    [429, 'rate_limited'],
+    [500, 'provider_error'],
+    [503, 'provider_error'],
+    [529, 'provider_error'],
+  ] as const)(
+    '[P3.2] of a turn that met status %i is %s, with a result or ended while it retried',
+    ([status, reason]) => {
+      const ending = { outcome: 'failed', reason };
+      const evidence = { httpStatus: status };
+      const said = result({ is_error: true, api_error_status: status, result: 'no' });
+      expect(end([said], code(1))).toMatchObject({ ending, evidence: { ...evidence, message: 'no' } });
+      expect(end([retry(status)], { code: null, signal: 'SIGKILL' })).toMatchObject({ ending, evidence });
+      expect(
+        end([retry(status), result({ is_error: true, terminal_reason: 'aborted_streaming' })], code(0)),
+      ).toMatchObject({ ending, evidence });
+    },
+  );
+
+  test('[P3.2] names a fault that was overcome no more', () => {
+    expect(end([retry(500), answer], { code: null, signal: 'SIGTERM' }).ending.reason).toBe('executor_killed');
+  });
+
+  test('[P3.5] tells a signal from an exit, and an exit code from a result', () => {
+    expect(end([], { code: null, signal: 'SIGSEGV' })).toEqual({
+      ending: { outcome: 'failed', reason: 'executor_killed' },
+      evidence: { saidResult: false },
+    });
+    expect(end([answer], code(143)).ending.reason).toBe('executor_killed');
+    expect(end([], code(1)).ending.reason).toBe('executor_exited');
+    expect(end([result({ is_error: true, errors: ['No conversation found', 'x'] })], code(1))).toEqual({
+      ending: { outcome: 'failed', reason: 'executor_error' },
+      evidence: { saidResult: true, message: 'No conversation found; x' },
+    });
+    expect(
+      end([retry(null), answer, result({ is_error: true, terminal_reason: 'api_error' })], code(1)).ending.reason,
+    ).toBe('stream_cut');
+    expect(end([retry(null)], { code: null, signal: 'SIGINT' }).ending.reason).toBe('provider_unreachable');
+  });
+});
+
+describe('a line', () => {
+  const fold = (line: string): readonly ExecutorEvent[] => claude.parser.line(claude.parser.start(), line).events;
+
+  test('[P3.5] that is not known is kept as it came, an empty one is not', () => {
+    for (const text of ['garbage', '{"type":"new"}', '{"type":"assistant"}', '[]', 'null', '{"type":"result"}', '{'])
+      expect(fold(text)).toEqual([{ type: 'executor.unparsed', data: { text } }]);
+    for (const text of ['', ' ', '\r']) expect(fold(text)).toEqual([]);
+  });
+
+  test('tells a denied permission, and a tool’s output of any shape', () => {
+    expect(fold('{"type":"system","subtype":"permission_denied","tool_name":"Bash","message":"no"}')).toEqual([
+      { type: 'warning.raised', data: { code: 'permission_denied', message: 'Bash: no' } },
+    ]);
+    const finished = (content: unknown) =>
+      fold(
+        JSON.stringify({ type: 'user', message: { content: [{ type: 'tool_result', tool_use_id: 'a', content }] } }),
+      );
+    const image = { type: 'image', source: {} };
+    for (const [content, output] of [
+      ['x', 'x'],
+      [undefined, ''],
+      [[{ type: 'text', text: 'x' }, image], `x\n${JSON.stringify(image)}`],
+    ])
+      expect(finished(content)).toEqual([{ type: 'tool.finished', data: { callId: 'a', outcome: 'ok', output } }]);
+  });
+});
+
+describe('the plan', () => {
+  const key = new Secret('key');
+  const request = (credential: Partial<Credential>, more: Partial<PlanRequest> = {}): PlanRequest => ({
+    prompt: '--help\n-p',
+    model: 'm',
+    credential: { kind: 'api_key', value: key, ...credential },
+    workspace: '/w',
+    configDir: '/c',
+    tmpDir: '/t',
+    ...more,
+  });
+  const args = [
+    '--print',
+    '--output-format',
+    'stream-json',
+    '--verbose',
+    '--dangerously-skip-permissions',
+    '--model',
+    'm',
+  ];
+  const env = {
+    CLAUDE_CONFIG_DIR: '/c',
+    CLAUDE_CODE_TMPDIR: '/t',
+    CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
+    CLAUDE_CODE_MAX_RETRIES: '3',
+    DISABLE_AUTOUPDATER: '1',
+    IS_SANDBOX: '1',
+  };
+
+  test.for([
+    ['api_key', 'ANTHROPIC_API_KEY'],
+    ['bearer', 'ANTHROPIC_AUTH_TOKEN'],
+    ['oauth', 'CLAUDE_CODE_OAUTH_TOKEN'],
+  ] as const)(
+    'gives a credential of the kind %s by exactly one variable, and the prompt by standard input',
+    ([kind, name]) => {
+      expect(claude.plan(request({ kind }))).toEqual({
+        args,
+        env: { ...env, [name]: key },
+        files: {},
+        stdin: '--help\n-p',
+      });
+    },
+  );
+
+  test('goes on with a conversation, and asks another address', () => {
+    expect(claude.plan(request({ baseUrl: 'http://127.0.0.1:1' }, { resume: 'abc' }))).toEqual({
+      args: [...args, '--resume', 'abc'],
+      env: { ...env, ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: 'http://127.0.0.1:1' },
+      files: {},
+      stdin: '--help\n-p',
+    });
+  });
+});

@@ -1,0 +1,36 @@
+import { link } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { claude } from '../../executors/claude.ts';
+import { Mask } from '../../src/base/mask.ts';
+import { CaptureReader } from '../../src/task/capture.ts';
+import { Parse } from '../../src/task/parse.ts';
+import type { TestDaemon } from './daemon.ts';
+
+/** Keeps a turn's capture under another name, from as soon as it exists, so that it is there after the turn. */
+export async function keepCapture(daemon: TestDaemon, turnId: string): Promise<string> {
+  const kept = join(daemon.dir, `capture-${turnId}`);
+  for (;;) {
+    try {
+      await link(join(daemon.stateDir, 'turns', turnId, 'capture'), kept);
+      return kept;
+    } catch {
+      await sleep(2); // not there yet; the test's own limit ends a vain wait
+    }
+  }
+}
+
+/** The events that one undisturbed pass over a capture gives, as type and data. */
+export async function foldOnce(path: string): Promise<{ type: string; data: unknown }[]> {
+  const parse = new Parse(claude.parser, new Mask([]));
+  await using reader = await CaptureReader.open(path, { maxLineBytes: 16 * 1024 * 1024 });
+  const events: { type: string; data: unknown }[] = [];
+  for (;;) {
+    const { lines, atEnd } = await reader.read();
+    for (const line of lines) events.push(...parse.line(line));
+    if (atEnd) break;
+  }
+  const partial = reader.takePartial();
+  if (partial) events.push(...parse.line(partial, { partial: true }));
+  return events;
+}
