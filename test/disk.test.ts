@@ -1,8 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, rmSync, statfsSync, writeSync } from 'node:fs';
-import { mkdir, readFile, readlink } from 'node:fs/promises';
+import { closeSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { expect, test } from 'vitest';
 import type { StoredEvent } from '../src/protocol/events.ts';
 import { prepareDaemon, programs, type TestDaemon } from './support/daemon.ts';
@@ -12,7 +11,9 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 
 /** A daemon whose state directory is a small disk of its own. */
-async function startOnSmallDisk(skip: (condition: boolean, reason: string) => void): Promise<TestDaemon & { unmount(): void }> {
+async function startOnSmallDisk(
+  skip: (condition: boolean, reason: string) => void,
+): Promise<TestDaemon & { unmount(): void }> {
   const daemon = await prepareDaemon({ flags: { 'executors-claude-binary': join(programs, 'fake-claude.mjs') } });
   await mkdir(daemon.stateDir);
   let refused = '';
@@ -40,7 +41,7 @@ function fill(daemon: TestDaemon): void {
   closeSync(file);
 }
 
-const free = (daemon: TestDaemon): void => rmSync(join(daemon.stateDir, 'filler'));
+const free = (daemon: TestDaemon): void => rmSync(join(daemon.stateDir, 'filler'), { force: true });
 
 const texts = (events: readonly StoredEvent[]): unknown[] =>
   events.filter(({ type }) => type === 'message.added').map(({ data }) => data['text']);
@@ -48,17 +49,22 @@ const texts = (events: readonly StoredEvent[]): unknown[] =>
 async function follow(peer: Peer, taskId: string) {
   await peer.call('task.subscribe', { taskId });
   return {
-    until: (isIt: (event: StoredEvent) => boolean) => peer.find(() => peer.events.find((event) => event.taskId === taskId && isIt(event))),
+    until: (isIt: (event: StoredEvent) => boolean) =>
+      peer.find(() => peer.events.find((event) => event.taskId === taskId && isIt(event))),
   };
 }
 
-test('[P10.3] on a full disk a new task is refused and recorded nowhere; a running turn waits and loses nothing', async ({ skip }) => {
+test('[P10.3] on a full disk a new task is refused and recorded nowhere; a running turn waits and loses nothing', async ({
+  skip,
+}) => {
   const daemon = await startOnSmallDisk(skip);
   try {
     await using peer = await openPeer(daemon);
     // 'go' is a file outside of the disk: the executor prints when it is there.
     const go = join(daemon.dir, 'go');
-    const prompt = ['say before', `await ${go}`, ...Array.from({ length: 30 }, (_, n) => `say ${n}`), 'result'].join('\n');
+    const prompt = ['say before', `await ${go}`, ...Array.from({ length: 30 }, (_, n) => `say ${n}`), 'result'].join(
+      '\n',
+    );
     const { taskId, turnId } = (await peer.call('task.create', { prompt })) as { taskId: string; turnId: string };
     const { until } = await follow(peer, taskId);
     await until(({ type }) => type === 'message.added');
@@ -66,7 +72,9 @@ test('[P10.3] on a full disk a new task is refused and recorded nowhere; a runni
     fill(daemon);
 
     const turnsBefore = readdirSync(join(daemon.stateDir, 'turns'));
-    expect(await peer.refusal('task.create', { id: 'refused', prompt: 'x'.repeat(90_000) })).toMatchObject({ code: 'storage_full' });
+    expect(await peer.refusal('task.create', { id: 'refused', prompt: 'x'.repeat(90_000) })).toMatchObject({
+      code: 'storage_full',
+    });
     expect(await peer.refusal('task.get', { taskId: 'refused' })).toMatchObject({ code: 'task_not_found' });
     expect(await peer.call('daemon.info')).toMatchObject({ latestId });
     expect(readdirSync(join(daemon.stateDir, 'turns'))).toEqual(turnsBefore);
@@ -81,4 +89,51 @@ test('[P10.3] on a full disk a new task is refused and recorded nowhere; a runni
     await daemon[Symbol.asyncDispose]().finally(() => daemon.unmount());
   }
 });
-void [Database, readFile, readlink, statfsSync];
+
+test('[P10.3] an ending has room kept for it: it is recorded while the disk is still full, and no descriptor is left', async ({
+  skip,
+}) => {
+  const daemon = await startOnSmallDisk(skip);
+  try {
+    await using peer = await openPeer(daemon);
+    const openFiles = () => readdirSync(`/proc/${daemon.pid}/fd`).length;
+    await daemon.run({ prompt: 'result' });
+    const before = openFiles();
+    const go = join(daemon.dir, 'go');
+    const { taskId, turnId } = (await peer.call('task.create', { prompt: `say before\nawait ${go}` })) as {
+      taskId: string;
+      turnId: string;
+    };
+    const { until } = await follow(peer, taskId);
+    await until(({ type }) => type === 'message.added');
+    fill(daemon);
+    closeSync(openSync(go, 'w'));
+    const ended = await until(({ turnId: of, type }) => of === turnId && type === 'turn.ended');
+    expect(ended.data).toMatchObject({ outcome: 'failed', reason: 'disk_full' });
+    expect(statSync(join(daemon.stateDir, 'filler')).size).toBeGreaterThan(MiB);
+    free(daemon);
+    await daemon.run({ prompt: 'result' });
+    expect(openFiles()).toBeLessThanOrEqual(before);
+  } finally {
+    await daemon[Symbol.asyncDispose]().finally(() => daemon.unmount());
+  }
+});
+
+test('[P10.3] an executor that cannot write its output ends failed/disk_full', async ({ skip }) => {
+  const daemon = await startOnSmallDisk(skip);
+  try {
+    await using peer = await openPeer(daemon);
+    const go = join(daemon.dir, 'go');
+    const prompt = `say before\nawait ${go}\nflood ${4 * MiB}\nflood ${4 * MiB}\nresult`;
+    const { taskId, turnId } = (await peer.call('task.create', { prompt })) as { taskId: string; turnId: string };
+    const { until } = await follow(peer, taskId);
+    await until(({ type }) => type === 'message.added');
+    fill(daemon);
+    closeSync(openSync(go, 'w'));
+    const ended = await until(({ turnId: of, type }) => of === turnId && type === 'turn.ended');
+    expect(ended.data).toMatchObject({ outcome: 'failed', reason: 'disk_full' });
+    expect(texts(peer.events)).toEqual(['before']);
+  } finally {
+    await daemon[Symbol.asyncDispose]().finally(() => daemon.unmount());
+  }
+});

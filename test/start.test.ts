@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { prepareDaemon, productDir, programs, startDaemon, type TestDaemon } from './support/daemon.ts';
 import { openPeer } from './support/peer.ts';
@@ -16,23 +16,26 @@ interface Ended {
   said: string;
 }
 
-/** Runs `harnessd` until it ends. */
-function harnessd(daemon: TestDaemon, args: readonly string[], node = process.execPath): Promise<Ended> {
+function run(file: string, args: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<Ended> {
   const { promise, resolve } = Promise.withResolvers<Ended>();
-  const env = { PATH: process.env['PATH'], HOME: daemon.home, XDG_CACHE_HOME: '/tmp/harnessd-test-cache' };
-  const argv = [join(productDir, 'src', 'main.ts'), '--state-dir', daemon.stateDir, ...args];
-  execFile(node, argv, { env, timeout: 20_000 }, (error, out, err) => {
+  execFile(file, args, { env, timeout: 20_000, killSignal: 'SIGKILL' }, (error, out, err) => {
     const said = err.split('\n').filter((line) => line !== '' && !line.startsWith('{'));
     resolve({ code: error ? Number(error.code) : 0, out, said: said.join('\n') });
   });
   return promise;
 }
 
+/** Runs `harnessd` until it ends. */
+function harnessd(daemon: TestDaemon, args: readonly string[]): Promise<Ended> {
+  const env = { PATH: process.env['PATH'], HOME: daemon.home, XDG_CACHE_HOME: '/tmp/harnessd-test-cache' };
+  return run(process.execPath, [join(productDir, 'src', 'main.ts'), '--state-dir', daemon.stateDir, ...args], env);
+}
+
 const serve = (daemon: TestDaemon, ...args: string[]) => harnessd(daemon, ['serve', '--listen-port', '0', ...args]);
 
 test('[P10.1] a daemon that cannot start says in one line what is wrong and where, and exits 1 or 2', async () => {
   await using daemon = await prepareDaemon();
-  const { dir, stateDir } = daemon;
+  const { dir } = daemon;
   const file = join(dir, 'file');
   await writeFile(file, '{"claude": {"ANTHROPIC_API_KEY": "sk-ant-0123456789"}}', { mode: 0o644 });
   await using taken = createServer().listen(0, '127.0.0.1');
@@ -57,37 +60,37 @@ test('[P10.1] a daemon that cannot start says in one line what is wrong and wher
     out: '',
     said: expect.stringMatching(/^harnessd: .*file\/state cannot be made or written: ENOTDIR/) as string,
   });
-  const readOnly = await harnessd(daemon, ['--state-dir', '/proc/harnessd', 'serve']);
-  expect(readOnly).toEqual({
-    code: 1,
-    out: '',
-    said: expect.stringMatching(/^harnessd: \/proc\/harnessd cannot be made or written: /) as string,
-  });
-  await mkdir(stateDir, { recursive: true });
-  await writeFile(join(stateDir, 'harnessd.db'), 'no database '.repeat(1000));
-  expect(await serve(daemon)).toEqual({
-    code: 1,
-    out: '',
-    said: `harnessd: ${join(stateDir, 'harnessd.db')} cannot be used: file is not a database`,
-  });
-  expect(await readFile(join(stateDir, 'harnessd.db'), 'utf8')).toBe('no database '.repeat(1000));
-  await writeFile(join(stateDir, 'harnessd.db'), '');
+  const other = join(dir, 'other');
+  const database = join(other, 'harnessd.db');
+  await mkdir(other);
+  await writeFile(database, 'no database '.repeat(1000));
+  const damaged = await harnessd(daemon, ['--state-dir', other, 'serve', '--listen-port', '0']);
+  expect(damaged).toEqual({ code: 1, out: '', said: `harnessd: ${database} cannot be used: file is not a database` });
+  expect(await readFile(database, 'utf8')).toBe('no database '.repeat(1000));
 });
 
-test('a Node that is too old is refused in one line', async ({ skip }) => {
-  const node = '/usr/bin/node';
-  const version = await new Promise<string>((resolve) =>
-    execFile(node, ['--version'], (_error, out) => resolve(out.trim())),
-  );
-  skip(!/^v(18|20|22)\./.test(version), `needs an old Node at ${node}, there is ${version || 'none'}`);
-  const { code, stderr } = await new Promise<{ code: number; stderr: string }>((resolve) =>
-    execFile(node, [join(productDir, 'src', 'main.ts'), 'serve'], (error, _out, stderr) =>
-      resolve({ code: Number(error?.code), stderr }),
-    ),
-  );
-  expect({ code, stderr }).toEqual({
-    code: 3,
-    stderr: expect.stringMatching(/^harnessd: .*Node .* is too old/) as string,
+test('[P10.1] a state directory on a disk that is read-only is named so', async ({ skip }) => {
+  await using daemon = await prepareDaemon();
+  await mkdir(daemon.stateDir);
+  const mounted = await run('mount', ['-t', 'tmpfs', '-o', 'ro', 'tmpfs', daemon.stateDir], {});
+  skip(mounted.code !== 0, `needs the right to mount a tmpfs: ${mounted.said}`);
+  const refused = await serve(daemon);
+  await run('umount', [daemon.stateDir], {});
+  const said = expect.stringMatching(/^harnessd: .*state cannot be made or written: EROFS/) as string;
+  expect(refused).toEqual({ code: 1, out: '', said });
+});
+
+test('where only an old Node is, the launcher says which is needed, in one line', async ({ skip }) => {
+  const { out: version } = await run('/usr/bin/node', ['--version'], {});
+  skip(!/^v(18|20|22)\./.test(version), `needs an old Node at /usr/bin/node, there is ${version || 'none'}`);
+  await using daemon = await prepareDaemon();
+  const launcher = join(daemon.dir, 'runtime', 'harnessd');
+  await mkdir(dirname(launcher));
+  await copyFile(join(productDir, 'runtime', 'harnessd'), launcher);
+  expect(await run(launcher, ['serve'], { PATH: '/usr/bin:/bin' })).toEqual({
+    code: expect.any(Number) as number,
+    out: '',
+    said: 'harnessd: no Node that suits (24.16 or newer, not 25); set it up with: npm run setup',
   });
 });
 

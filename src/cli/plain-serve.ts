@@ -1,6 +1,8 @@
 import { parseArgs } from 'node:util';
 import { listOptions } from '../config/options.ts';
-import type { ServeFlags } from './serve.ts';
+
+/** Flags as commander names them: `--listen-port` is `listenPort`. */
+export type ServeFlags = Readonly<Record<string, string | undefined>>;
 
 /**
  * The flags of a `serve` that names nothing but flags of its own with their values: it need not wait until all the other

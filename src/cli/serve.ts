@@ -4,10 +4,7 @@ import { listOptions } from '../config/options.ts';
 import { DaemonError } from '../protocol/errors.ts';
 import { exitCodes, type Context } from './context.ts';
 import { onInterrupt } from './interrupts.ts';
-import { attributeOf } from './plain-serve.ts';
-
-/** Flags as commander names them: `--listen-port` is `listenPort`. */
-export type ServeFlags = Readonly<Record<string, string | undefined>>;
+import { attributeOf, type ServeFlags } from './plain-serve.ts';
 
 /** `harnessd serve`: SIGTERM and Ctrl-C end the daemon and leave its turns running. */
 export async function serve(context: Context, flags: ServeFlags): Promise<number> {

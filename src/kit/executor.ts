@@ -73,7 +73,7 @@ export interface ExecutorDefinition<State = unknown> {
   /** The signal by which the CLI ends best; it is sent after its descendants got TERM. */
   readonly stopSignal: 'SIGINT' | 'SIGTERM';
   /** Where below `configDir` a conversation is kept (a glob): one that is not there yet cannot be resumed. */
-  conversation(session: string): string;
+  readonly conversation: (session: string) => string;
   plan(request: PlanRequest): Plan;
   readonly parser: Parser<State>;
 }

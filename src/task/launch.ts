@@ -1,4 +1,4 @@
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { glob, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '../base/files.ts';
 import { Secret } from '../base/secret.ts';
@@ -90,6 +90,18 @@ export async function prepareLaunch(
       graceMs: services.limits.graceMs,
     },
   };
+}
+
+/** An executor names its conversation before it keeps it: one that was never kept is begun anew. */
+export async function sessionToResume(
+  { store, layout }: TurnServices,
+  { taskId, executor }: TurnRow,
+  { conversation }: Executor,
+): Promise<string | undefined> {
+  const session = store.latestSession(taskId, executor);
+  if (session === undefined) return undefined;
+  for await (const _ of glob(conversation(session), { cwd: layout.configDir(taskId, executor) })) return session;
+  return undefined;
 }
 
 /** What a failed spawn means for the turn. */

@@ -1,7 +1,7 @@
 import type { Mask } from '../base/mask.ts';
 import type { Exit, Executor, ParsedEnding } from '../kit/executor.ts';
 import type { ExecutorEvent } from '../protocol/events.ts';
-import type { CaptureLine } from './capture.ts';
+import { CaptureReader, type CaptureLine } from './capture.ts';
 
 /** Fewer bytes that a secret begins with tell nothing: `s`, `sk-ant-`. */
 const leastHidden = 8;
@@ -19,6 +19,20 @@ export class Parse {
     this.#parser = parser;
     this.#mask = mask;
     this.#state = parser.start();
+  }
+
+  /** Rebuilds what the parser knew: the recorded lines, folded again and told to nobody. */
+  async refold(path: string, { upTo, maxLineBytes }: { upTo: number; maxLineBytes: number }): Promise<void> {
+    if (upTo === 0) return;
+    await using reader = await CaptureReader.open(path, { maxLineBytes });
+    for (;;) {
+      const { lines, atEnd } = await reader.read();
+      for (const line of lines) {
+        if (line.end > upTo) return;
+        this.line(line);
+      }
+      if (atEnd) return;
+    }
   }
 
   line({ text, cutFrom }: CaptureLine, { partial = false } = {}): readonly ExecutorEvent[] {

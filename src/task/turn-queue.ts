@@ -32,7 +32,9 @@ export class TurnQueue {
 
   /** Stops the turns of a task, or all; the last first, so that none starts in between. Resolves when that is recorded. */
   async stop(cause: StopCause, taskId?: TaskId): Promise<TurnId[]> {
-    const turns = [...this.#open.values()].filter((turn) => taskId === undefined || turn.taskId === taskId);
+    const turns = [...this.#open.values()].filter(
+      (turn) => !turn.hasEnded && (taskId === undefined || turn.taskId === taskId),
+    );
     for (const turn of turns.toReversed()) {
       await turn.stop(cause);
       if (turn.hasEnded) this.#open.delete(turn.id);

@@ -1,9 +1,8 @@
-import { glob, readFile, statfs } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Mask } from '../base/mask.ts';
 import type { Executor } from '../kit/executor.ts';
-import { DaemonError } from '../protocol/errors.ts';
 import type { Ending, Evidence, NewEvent, StopCause } from '../protocol/events.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
 import type { HostClient } from '../pty-host/client.ts';
@@ -13,16 +12,15 @@ import type { TaskRow, TurnChange, TurnRow } from '../store/rows.ts';
 import { CaptureReader, watchGrowth, type CaptureLine } from './capture.ts';
 import { decideEnding, type TurnExit } from './ending.ts';
 import { ExitWatch } from './exit-watch.ts';
-import { launchFailure, LaunchFailure, markerName, prepareLaunch, type Launch } from './launch.ts';
+import { launchFailure, LaunchFailure, markerName, prepareLaunch, sessionToResume, type Launch } from './launch.ts';
 import type { TurnFiles } from './layout.ts';
 import { Parse } from './parse.ts';
 import { terminalTail } from './terminal-tail.ts';
+import { TurnRecord } from './turn-record.ts';
 import type { TurnServices } from './turn-services.ts';
 import { Watchdog } from './watchdog.ts';
 
-const fullDiskRetryMs = 1_000;
 const reconnectMs = 50;
-const fullDiskBytes = 64 * 1024;
 
 /**
  * One prompt run by one executor, from queued to ended. Each step is recorded before the next begins, and each can be
@@ -33,20 +31,26 @@ export class Turn {
   readonly #task: TaskRow;
   readonly #files: TurnFiles;
   readonly #detached = new AbortController();
-  #row: TurnRow;
+  readonly #recorded: TurnRecord;
   /** Decided before it is recorded, so that a cancel and a launch cannot both win. */
   #fate: 'queued' | 'launched' | 'cancelled';
   #stopCause: StopCause | null;
-  #sawFullDisk = false;
+  /** Its ending is decided and being recorded: nothing is added to that. */
+  #isEnding = false;
+  #preparing: Promise<Launch> | undefined;
   #wake = Promise.withResolvers<void>();
 
   constructor(services: TurnServices, task: TaskRow, row: TurnRow) {
     this.#services = services;
     this.#task = task;
     this.#files = services.layout.turn(row.id);
-    this.#row = row;
+    this.#recorded = new TurnRecord(services, row);
     this.#fate = row.state === 'queued' ? 'queued' : 'launched';
     this.#stopCause = row.stopCause;
+  }
+
+  get #row(): TurnRow {
+    return this.#recorded.row;
   }
 
   get id(): TurnId {
@@ -61,6 +65,10 @@ export class Turn {
     return this.#task.workspace;
   }
 
+  get #isCancelled(): boolean {
+    return this.#fate === 'cancelled';
+  }
+
   get hasEnded(): boolean {
     return this.#row.state === 'ended';
   }
@@ -69,18 +77,20 @@ export class Turn {
   async run(): Promise<void> {
     try {
       const launch = this.#row.state === 'queued' ? await this.#launch() : undefined;
-      if (this.#fate === 'cancelled') return;
+      if (this.#isCancelled) return;
       if (this.#row.state === 'launching') await this.#spawn(launch);
       await this.#follow();
     } catch (error) {
       if (this.#detached.signal.aborted) return;
       if (!(error instanceof LaunchFailure)) throw error;
+      if (this.#isCancelled) return;
       await this.#end(error.ending, error.evidence);
     }
   }
 
   /** Begins to end the turn; the first cause counts. Resolves when that is recorded. */
   async stop(cause: StopCause): Promise<void> {
+    if (this.hasEnded || this.#isEnding) return;
     if (this.#stopCause !== null) return this.#endTree();
     this.#stopCause = cause;
     const stopping: NewEvent = { type: 'turn.stopping', data: { cause } };
@@ -107,11 +117,13 @@ export class Turn {
   async #launch(): Promise<Launch | undefined> {
     const { clock, limits, onStep } = this.#services;
     const { executor, model, timeoutMs } = this.#row;
-    const resumes = await this.#sessionToResume();
-    const launch = await this.#prepare(resumes);
+    const resumes = await sessionToResume(this.#services, this.#row, this.#definition());
+    if (this.#isCancelled) return undefined;
+    this.#preparing = this.#prepare(resumes);
+    const launch = await this.#preparing;
     const host = await this.#newestHost();
     onStep('launch.planned');
-    if (this.#fate === 'cancelled') return undefined;
+    if (this.#isCancelled) return undefined;
     this.#fate = 'launched';
     const now = clock.now();
     const deadlineAt = now + (timeoutMs ?? limits.timeoutMs);
@@ -134,18 +146,6 @@ export class Turn {
     );
     onStep('launch.committed');
     return launch;
-  }
-
-  /** An executor names its conversation before it keeps it: one that was never kept is begun anew. */
-  async #sessionToResume(): Promise<string | undefined> {
-    const { store, layout } = this.#services;
-    const session = store.latestSession(this.taskId, this.#row.executor);
-    if (session === undefined) return undefined;
-    const kept = glob(this.#definition().conversation(session), {
-      cwd: layout.configDir(this.taskId, this.#row.executor),
-    });
-    for await (const _ of kept) return session;
-    return undefined;
   }
 
   /** Idempotent in the host, so that after a crash it is simply asked again. */
@@ -184,7 +184,9 @@ export class Turn {
       onExit: () => this.#wake.resolve(),
       onFault,
     });
-    const parse = await this.#refold();
+    const secrets = JSON.parse(await readFile(this.#files.secrets, 'utf8')) as string[]; // written by prepareLaunch
+    const parse = new Parse(this.#definition().parser, new Mask(secrets));
+    await parse.refold(this.#files.capture, { upTo: this.#row.captureOffset, maxLineBytes: limits.lineBytes });
     await using reader = await CaptureReader.open(this.#files.capture, {
       offset: this.#row.captureOffset,
       maxLineBytes: limits.lineBytes,
@@ -198,7 +200,7 @@ export class Turn {
       stopCause: () => this.#stopCause,
       isBusy: async () => parse.hasOpenCall || this.#hasLiveChildren(),
       captureSize: async () => {
-        await this.#lookAtDisk();
+        await this.#recorded.lookAtDisk(this.#files.dir);
         return reader.size();
       },
       onLimit: (cause) => void this.stop(cause).catch(onFault), // the next tick asks again
@@ -226,25 +228,6 @@ export class Turn {
     }
   }
 
-  /** Rebuilds what the parser knew: the lines up to the recorded offset, folded again and told to nobody. */
-  async #refold(): Promise<Parse> {
-    const secrets = JSON.parse(await readFile(this.#files.secrets, 'utf8')) as string[]; // written by prepareLaunch
-    const parse = new Parse(this.#definition().parser, new Mask(secrets));
-    const { captureOffset } = this.#row;
-    if (captureOffset === 0) return parse;
-    await using reader = await CaptureReader.open(this.#files.capture, {
-      maxLineBytes: this.#services.limits.lineBytes,
-    });
-    for (;;) {
-      const { lines, atEnd } = await reader.read();
-      for (const line of lines) {
-        if (line.end > captureOffset) return parse;
-        parse.line(line);
-      }
-      if (atEnd) return parse;
-    }
-  }
-
   async #recordLines(parse: Parse, lines: readonly CaptureLine[], as: { partial?: boolean } = {}): Promise<void> {
     const { clock, onStep } = this.#services;
     const events = lines.flatMap((line) => parse.line(line, as));
@@ -260,13 +243,13 @@ export class Turn {
   async #conclude(parse: Parse, exit: TurnExit): Promise<void> {
     const { layout, onStep } = this.#services;
     const parsed = parse.end(exit.kind === 'exit' ? exit.exit : { code: null, signal: null });
-    await this.#lookAtDisk();
+    await this.#recorded.lookAtDisk(this.#files.dir);
     const terminal = await terminalTail(join(layout.terminalDir(this.id), 'journal'));
     const { ending, evidence } = decideEnding({
       exit,
       parsed,
       stopCause: this.#stopCause,
-      sawFullDisk: this.#sawFullDisk,
+      sawFullDisk: this.#recorded.sawFullDisk,
       terminal,
     });
     onStep('ending.folded');
@@ -280,15 +263,21 @@ export class Turn {
     events: readonly NewEvent[] = [],
   ): Promise<void> {
     const { hosts, clock, log, onStep } = this.#services;
-    await this.#record(
-      { ...change, state: 'ended', outcome: ending.outcome, reason: ending.reason, evidence, endedAt: clock.now() },
-      [...events, { type: 'turn.ended', data: { ...ending, evidence } }],
-      { urgent: true },
-    );
+    this.#isEnding = true;
+    try {
+      await this.#record(
+        { ...change, state: 'ended', outcome: ending.outcome, reason: ending.reason, evidence, endedAt: clock.now() },
+        [...events, { type: 'turn.ended', data: { ...ending, evidence } }],
+        { urgent: true },
+      );
+    } finally {
+      this.#isEnding = false;
+    }
     onStep('ending.committed');
     log.info({ taskId: this.taskId, turnId: this.id, ...ending }, 'turn ended');
     const host = this.#row.hostId === null ? undefined : hosts.byId(this.#row.hostId);
     await host?.forget(this.id).catch(() => undefined); // it only frees the host's memory
+    await this.#preparing?.catch(() => undefined); // cancelled meanwhile: it still writes files
     await this.#files.remove();
     onStep('cleanup.done');
   }
@@ -332,12 +321,6 @@ export class Turn {
     });
   }
 
-  /** An executor that cannot write its output has no other way to say so. */
-  async #lookAtDisk(): Promise<void> {
-    const { bavail, bsize } = await statfs(this.#files.dir);
-    if (bavail * bsize < fullDiskBytes) this.#sawFullDisk = true;
-  }
-
   #definition(): Executor {
     const installed = this.#services.executor(this.#row.executor);
     if (!installed)
@@ -345,24 +328,7 @@ export class Turn {
     return installed.definition;
   }
 
-  /** Waits out a full disk: what is to be recorded stays in the capture meanwhile. */
-  async #record(change: TurnChange, events: readonly NewEvent[], options?: { urgent: boolean }): Promise<void> {
-    const { store, clock, log } = this.#services;
-    for (;;) {
-      try {
-        await store.write(
-          'advance',
-          { taskId: this.taskId, turnId: this.id, change, events, at: clock.now() },
-          options,
-        );
-        this.#row = { ...this.#row, ...change };
-        return;
-      } catch (error) {
-        if (!(error instanceof DaemonError) || error.code !== 'storage_full') throw error;
-        this.#sawFullDisk = true;
-        log.warn({ turnId: this.id }, 'the disk is full: waiting');
-        await delay(fullDiskRetryMs, undefined, { signal: this.#detached.signal });
-      }
-    }
+  #record(change: TurnChange, events: readonly NewEvent[], options?: { urgent: boolean }): Promise<void> {
+    return this.#recorded.write(change, events, { signal: this.#detached.signal, ...options });
   }
 }

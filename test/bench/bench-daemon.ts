@@ -32,6 +32,7 @@ export class Scratch implements AsyncDisposable {
       PATH: process.env['PATH'] ?? '',
       HOME: join(this.dir, 'home'),
       XDG_CACHE_HOME: join(this.dir, 'cache'),
+      NODE_COMPILE_CACHE: join(this.dir, 'cache', 'harnessd', 'compile'), // as the launcher sets it
       ANTHROPIC_API_KEY: 'bench-not-a-key',
     };
   }

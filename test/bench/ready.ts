@@ -12,13 +12,13 @@ export const ready: Figure = {
   title: 'how long the daemon takes to start',
   method:
     `From spawn to "ready" on standard error, on an existing state directory, against a process that only imports ws, pino, ` +
-    `better-sqlite3 and zod; compile cache on for both; ${pairs} pairs in turn after one to warm up; medians.`,
+    `better-sqlite3 and zod; the same compile cache for both (NODE_COMPILE_CACHE, as the launcher sets it); ${pairs} pairs in turn after one to warm up; medians.`,
   async measure() {
     await using scratch = await Scratch.make();
     const daemon: number[] = [];
     const imports: number[] = [];
     for (let pair = -1; pair < pairs; pair += 1) {
-      const baseline = await spawnReady([onlyImports, join(scratch.dir, 'cache', 'imports')], scratch.env);
+      const baseline = await spawnReady([onlyImports], scratch.env);
       if (baseline.child.exitCode === null) await once(baseline.child, 'exit');
       const own = await startAndStop(scratch);
       if (pair < 0) continue;

@@ -1,0 +1,58 @@
+import { statfs } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { DaemonError } from '../protocol/errors.ts';
+import type { NewEvent } from '../protocol/events.ts';
+import type { TurnChange, TurnRow } from '../store/rows.ts';
+import type { TurnServices } from './turn-services.ts';
+
+const retryMs = 1_000;
+const fullDiskBytes = 64 * 1024;
+
+/** A turn as it is recorded, and the one way to change it. */
+export class TurnRecord {
+  readonly #services: Pick<TurnServices, 'store' | 'clock' | 'log'>;
+  #row: TurnRow;
+  #sawFullDisk = false;
+
+  constructor(services: Pick<TurnServices, 'store' | 'clock' | 'log'>, row: TurnRow) {
+    this.#services = services;
+    this.#row = row;
+  }
+
+  get row(): TurnRow {
+    return this.#row;
+  }
+
+  /** Whether the disk was found full while the turn ran. */
+  get sawFullDisk(): boolean {
+    return this.#sawFullDisk;
+  }
+
+  /** Resolves when the change and its events are durable. Waits out a full disk: what is to be told stays in the capture meanwhile. */
+  async write(
+    change: TurnChange,
+    events: readonly NewEvent[],
+    { signal, urgent = false }: { signal: AbortSignal; urgent?: boolean },
+  ): Promise<void> {
+    const { store, clock, log } = this.#services;
+    const { id: turnId, taskId } = this.#row;
+    for (;;) {
+      try {
+        await store.write('advance', { taskId, turnId, change, events, at: clock.now() }, { urgent });
+        this.#row = { ...this.#row, ...change };
+        return;
+      } catch (error) {
+        if (!(error instanceof DaemonError) || error.code !== 'storage_full') throw error;
+        this.#sawFullDisk = true;
+        log.warn({ turnId }, 'the disk is full: waiting');
+        await delay(retryMs, undefined, { signal });
+      }
+    }
+  }
+
+  /** An executor that cannot write its output has no other way to say so. */
+  async lookAtDisk(path: string): Promise<void> {
+    const { bavail, bsize } = await statfs(path);
+    if (bavail * bsize < fullDiskBytes) this.#sawFullDisk = true;
+  }
+}
