@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { StoredEvent } from '../src/protocol/events.ts';
+import { TaskId } from '../src/protocol/ids.ts';
 import { programs, startDaemon, type TestDaemon } from './support/daemon.ts';
 import { openPeer, type Peer } from './support/peer.ts';
 
@@ -163,7 +164,7 @@ test('[P1.3] a delete that is killed in the middle is finished by the next start
     ['marked', 'commit.done:1'],
     ['files-gone', 'commit.begun:2'],
   ]) {
-    const { taskId, turnId } = await daemon.run({ id: id as never, prompt: 'say plans\nerror noise\nresult' });
+    const { taskId, turnId } = await daemon.run({ id: TaskId.parse(id), prompt: 'say plans\nerror noise\nresult' });
     await daemon.kill('SIGTERM');
     await daemon.start({ flags: { 'faults-crash-at': crashAt! } });
     await using peer = await openPeer(daemon);

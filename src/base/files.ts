@@ -12,6 +12,17 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
+/** Makes a private (0600) file that is not there yet, durably, in directories made for it just before. */
+export async function writeNewFile(path: string, text: string, newDirectories: readonly string[]): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    await file.writeFile(text);
+    await Promise.all([file.sync(), ...newDirectories.map(syncDirectory)]);
+  } finally {
+    await file.close();
+  }
+}
+
 /** Writes a private (0600) file so that a reader sees the old text or the new, whole and durable, never a part. */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
   const aside = join(dirname(path), `.${randomBytes(6).toString('hex')}.part`);

@@ -205,7 +205,7 @@ function prepareReads(db: Database.Database) {
     latestSession: db.prepare<[string, string], { session: string }>(
       'SELECT session FROM turns WHERE task_id = ? AND executor = ? AND session IS NOT NULL ORDER BY ordinal DESC LIMIT 1',
     ),
-    request: db.prepare<[string, string], unknown>('SELECT 1 FROM turns WHERE task_id = ? AND request_id = ?'),
+    request: db.prepare<[string, string]>('SELECT 1 FROM turns WHERE task_id = ? AND request_id = ?'),
     prompt: db.prepare<[string], { prompt: string }>(
       `SELECT data ->> 'prompt' AS prompt FROM events WHERE turn_id = ? AND type = 'turn.queued'`,
     ),

@@ -65,14 +65,13 @@ export async function prepareLaunch(
   });
   const given = Object.values(plan.env).flatMap((value) => (value instanceof Secret ? [value.open()] : []));
   const secrets = [...new Set([...given, ...services.secrets.map((secret) => secret.open())])];
-  await writePrivate(files.secrets, JSON.stringify(secrets));
-  await writePrivate(files.stdin, plan.stdin);
-  await writeFile(files.capture, '', { flag: 'a', mode: 0o600 });
-  await mkdir(configDir, { recursive: true, mode: 0o700 });
-  for (const [path, text] of Object.entries(plan.files)) {
-    await mkdir(dirname(join(configDir, path)), { recursive: true, mode: 0o700 });
-    await writePrivate(join(configDir, path), text);
-  }
+  await Promise.all([
+    writePrivate(files.secrets, JSON.stringify(secrets)),
+    writePrivate(files.stdin, plan.stdin),
+    writeFile(files.capture, '', { flag: 'a', mode: 0o600 }),
+    mkdir(configDir, { recursive: true, mode: 0o700 }),
+    ...Object.entries(plan.files).map(([path, text]) => writePrivate(join(configDir, path), text)),
+  ]);
 
   const env = childEnv({ daemonEnv: services.daemonEnv, home: services.home, tmpDir: files.tmp, plan: plan.env });
   return {
@@ -133,6 +132,7 @@ async function providerOf(services: TurnServices, definition: Executor): Promise
 }
 
 async function writePrivate(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await writeFile(path, text, { mode: 0o600 });
 }
 

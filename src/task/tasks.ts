@@ -2,7 +2,7 @@ import { createHmac, randomUUID } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { canonicalJson } from '../base/canonical-json.ts';
-import { syncDirectory, writeFileAtomic } from '../base/files.ts';
+import { writeNewFile } from '../base/files.ts';
 import { Mask } from '../base/mask.ts';
 import type { Secret } from '../base/secret.ts';
 import { DaemonError } from '../protocol/errors.ts';
@@ -163,8 +163,7 @@ export class Tasks {
     const files = services.layout.turn(turnId);
     try {
       await files.make();
-      await writeFileAtomic(files.prompt, prompt);
-      await syncDirectory(services.layout.turnsDir);
+      await writeNewFile(files.prompt, prompt, [files.dir, services.layout.turnsDir]);
       services.onStep('create.written');
       const ref = await record();
       if (ref.isNew) {

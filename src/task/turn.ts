@@ -38,6 +38,8 @@ export class Turn {
   /** Its ending is decided and being recorded: nothing is added to that. */
   #isEnding = false;
   #preparing: Promise<Launch> | undefined;
+  /** The recording of a cancel before the launch. */
+  #cancelling: Promise<void> | undefined;
   #wake = Promise.withResolvers<void>();
 
   constructor(services: TurnServices, task: TaskRow, row: TurnRow) {
@@ -77,13 +79,13 @@ export class Turn {
   async run(): Promise<void> {
     try {
       const launch = this.#row.state === 'queued' ? await this.#launch() : undefined;
-      if (this.#isCancelled) return;
+      if (this.#isCancelled) return await this.#cancelling; // not before: a turn that comes back without an end is run again
       if (this.#row.state === 'launching') await this.#spawn(launch);
       await this.#follow();
     } catch (error) {
       if (this.#detached.signal.aborted) return;
       if (!(error instanceof LaunchFailure)) throw error;
-      if (this.#isCancelled) return;
+      if (this.#isCancelled) return await this.#cancelling;
       await this.#end(error.ending, error.evidence);
     }
   }
@@ -96,12 +98,13 @@ export class Turn {
     const stopping: NewEvent = { type: 'turn.stopping', data: { cause } };
     if (this.#fate === 'queued') {
       this.#fate = 'cancelled';
-      await this.#end(
+      this.#cancelling = this.#end(
         { outcome: 'cancelled', reason: cause === 'by_stop' ? 'by_stop' : 'by_peer' },
         {},
         { stopCause: cause },
         [stopping],
       );
+      await this.#cancelling;
     } else {
       await this.#record({ stopCause: cause }, [stopping]);
       await this.#endTree();

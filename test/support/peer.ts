@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
-import WebSocket, { type ClientOptions } from 'ws';
+import { WebSocket, type ClientOptions } from 'ws';
 import type { StoredEvent } from '../../src/protocol/events.ts';
 import type { TestDaemon } from './daemon.ts';
 
