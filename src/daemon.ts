@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { accessSync, chmodSync, constants, mkdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -20,6 +19,7 @@ import { openHosts } from './pty-host/hosts.ts';
 import { Connection } from './rpc/connection.ts';
 import { createHandlers } from './rpc/create-handlers.ts';
 import { lockState } from './store/instance-lock.ts';
+import { openStateDir } from './store/state-dir.ts';
 import { Store } from './store/store.ts';
 import type { WriterThread } from './store/writer-thread.ts';
 import { InstalledExecutors } from './task/installed-executors.ts';
@@ -32,7 +32,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Daemon {
   readonly url: string;
-  /** Resolves when the daemon has stopped, whoever asked for it. */
+  /** Resolves when the daemon has stopped, whoever asked for it; rejects when it cannot go on. */
   readonly stopped: Promise<void>;
   /** Turns run on, unless they are to be ended. */
   stop(options: { endTurns: boolean }): Promise<void>;
@@ -71,7 +71,7 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
       stateDir,
       containment: config.containment,
       logFile: join(stateDir, 'logs', 'pty-host.log'),
-      idleExitMs: config.hosts.idleExitMs,
+      ...config.hosts,
       signal: ending.signal,
     }),
   );
@@ -173,6 +173,11 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
   );
 
   const resources = stack.move();
+  void store.died.then((error) => {
+    log.fatal({ err: error }, 'nothing can be recorded any more: the next start goes on from what is');
+    stopped.reject(error);
+    return stop({ endTurns: false });
+  });
   const stopped = Promise.withResolvers<void>();
   let stopping: Promise<void> | undefined;
 
@@ -203,22 +208,6 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
 }
 
 /** Synchronous: nothing else has begun, and seven trips to the thread pool take longer than a start has for them. */
-function openStateDir(stateDir: string): void {
-  try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-    chmodSync(stateDir, 0o700);
-    accessSync(stateDir, constants.W_OK);
-    for (const name of ['logs', 'turns', 'tasks', 'terminals', 'hosts', 'workspaces'])
-      mkdirSync(join(stateDir, name), { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw new DaemonError(
-      'state_unwritable',
-      `${stateDir} cannot be made or written: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    );
-  }
-}
-
 /** One JSON line per thing done, on standard error. What looks like a credential is left out, should one ever get this far. */
 function openLog(level: string): Logger {
   const redact = { paths: ['*.authorization', '*.token', '*.env', '*.prompt', '*.credential'], censor: '[secret]' };

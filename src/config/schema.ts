@@ -89,6 +89,9 @@ export const Config = z.strictObject({
   hosts: z
     .strictObject({
       idleExitMs: ms(10_000).describe('a pty host without a terminal and without a daemon leaves after this time'),
+      diskFullMs: ms(30_000).describe(
+        'how long a terminal’s output waits for room on a full disk before it is dropped',
+      ),
     })
     .prefault({}),
   executors: z

@@ -17,6 +17,8 @@ export interface HostsOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** How long a host with neither terminal nor daemon stays. */
   readonly idleExitMs?: number;
+  /** How long a terminal's output waits for room on a full disk before it is dropped, with a gap. */
+  readonly diskFullMs?: number;
   readonly signal: AbortSignal;
 }
 
@@ -103,10 +105,29 @@ export class Hosts implements AsyncDisposable {
   }
 
   async #start(): Promise<HostLink> {
-    const { stateDir, containment, logFile, env = {}, idleExitMs = 10_000, signal } = this.#options;
+    const {
+      stateDir,
+      containment,
+      logFile,
+      env = {},
+      idleExitMs = 10_000,
+      diskFullMs = 30_000,
+      signal,
+    } = this.#options;
     const id = randomBytes(4).toString('hex');
     files.hostSocketPath(stateDir, id); // refuses a path that is too long before anything is started
-    const flags = ['--state', stateDir, '--id', id, '--containment', containment, '--idle-exit-ms', String(idleExitMs)];
+    const flags = [
+      '--state',
+      stateDir,
+      '--id',
+      id,
+      '--containment',
+      containment,
+      '--idle-exit-ms',
+      String(idleExitMs),
+      '--disk-full-ms',
+      String(diskFullMs),
+    ];
     await mkdir(stateDir, { recursive: true, mode: 0o700 });
     const record = await findOrStartCompanion({
       name: 'The pty host',

@@ -49,7 +49,7 @@ export interface Exit {
   readonly at: number;
   /** How many processes besides the leader had to be ended. */
   readonly swept: number;
-  /** Whether output was lost because the disk was full. */
+  /** Whether the disk was full at the exit, or output was lost because it had been. */
   readonly diskFull: boolean;
   /** How many of its processes the kernel killed for want of memory; null when it does not say. */
   readonly oomKills: number | null;

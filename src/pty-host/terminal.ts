@@ -1,3 +1,4 @@
+import { statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Mask, StreamMask } from '../base/mask.ts';
 import type { Containment } from '../process/containment.ts';
@@ -20,6 +21,8 @@ import {
   writeSpawnRecord,
   type SpawnRecord,
 } from './terminal-record.ts';
+
+const fullDiskBytes = 64 * 1024;
 
 export interface TerminalContext {
   readonly stateDir: string;
@@ -124,12 +127,13 @@ export class Terminal {
     const id = this.#id;
     const leader = await this.#pty.exited;
     const at = Date.now();
+    const wasFull = await isFull(this.#context.stateDir); // before ending the rest can make room
     const { ended, leftover, oomKills } = await this.end({ graceMs });
     if (leftover > 0) this.#context.log('processes survived', { id, leftover });
     await this.#drain();
     this.#flushMask();
     await this.#journal.close();
-    const exit: Exit = { ...leader, at, swept: ended, diskFull: this.#journal.diskFull, oomKills };
+    const exit: Exit = { ...leader, at, swept: ended, diskFull: wasFull || this.#journal.diskFull, oomKills };
     await writeExitRecord(this.#context.stateDir, id, exit).catch((error: unknown) => {
       // Whoever waits for the exit is better served by one that only the daemon records than by none.
       this.#context.log('exit not recorded', { id, error: String(error) });
@@ -180,4 +184,10 @@ export class Terminal {
       if (!this.#isPaused && performance.now() - this.#lastOutput >= silenceMs) this.#pty.close();
     }
   }
+}
+
+/** Whether a program could not have written its output: it has no other way to say so. */
+async function isFull(stateDir: string): Promise<boolean> {
+  const { bavail, bsize } = await statfs(stateDir);
+  return bavail * bsize < fullDiskBytes;
 }

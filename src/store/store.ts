@@ -53,6 +53,11 @@ export class Store implements AsyncDisposable {
     }
   }
 
+  /** Resolves when nothing can be recorded any more, which only another start can mend. */
+  get died(): Promise<Error> {
+    return this.#writer.died;
+  }
+
   /** Resolves when the write is durable and everyone who waits for events has been told. */
   async write<N extends WriteName>(
     name: N,

@@ -20,6 +20,7 @@ export class Writer implements AsyncDisposable {
   #committing: Waiting[] | undefined;
   #closed: Error | undefined;
   #idle: (() => void) | undefined;
+  readonly #died = Promise.withResolvers<Error>();
 
   private constructor(worker: Worker) {
     this.#worker = worker;
@@ -33,6 +34,11 @@ export class Writer implements AsyncDisposable {
     worker.postMessage(data);
     await ready;
     return new Writer(worker);
+  }
+
+  /** Resolves when the thread has ended by itself: nothing can be recorded any more. */
+  get died(): Promise<Error> {
+    return this.#died.promise;
   }
 
   /** Resolves when the write is durable. `urgent` writes have space kept for them on a full disk. */
@@ -67,6 +73,7 @@ export class Writer implements AsyncDisposable {
   }
 
   #fail(error: Error): void {
+    if (!this.#closed) this.#died.resolve(error);
     this.#closed ??= error;
     for (const { reject } of [...(this.#committing ?? []), ...this.#queue]) reject(error);
     this.#committing = undefined;

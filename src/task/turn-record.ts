@@ -8,6 +8,13 @@ import type { TurnServices } from './turn-services.ts';
 const retryMs = 1_000;
 const fullDiskBytes = 64 * 1024;
 
+export interface RecordOptions {
+  /** Space is kept for it on a full disk. */
+  readonly urgent?: boolean;
+  /** When it happened, if not just now; milliseconds since the epoch. */
+  readonly at?: number;
+}
+
 /** A turn as it is recorded, and the one way to change it. */
 export class TurnRecord {
   readonly #services: Pick<TurnServices, 'store' | 'clock' | 'log'>;
@@ -32,13 +39,13 @@ export class TurnRecord {
   async write(
     change: TurnChange,
     events: readonly NewEvent[],
-    { signal, urgent = false }: { signal: AbortSignal; urgent?: boolean },
+    { signal, urgent = false, at = this.#services.clock.now() }: RecordOptions & { signal: AbortSignal },
   ): Promise<void> {
-    const { store, clock, log } = this.#services;
+    const { store, log } = this.#services;
     const { id: turnId, taskId } = this.#row;
     for (;;) {
       try {
-        await store.write('advance', { taskId, turnId, change, events, at: clock.now() }, { urgent });
+        await store.write('advance', { taskId, turnId, change, events, at }, { urgent });
         this.#row = { ...this.#row, ...change };
         return;
       } catch (error) {

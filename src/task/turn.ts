@@ -16,7 +16,7 @@ import { launchFailure, LaunchFailure, markerName, prepareLaunch, sessionToResum
 import type { TurnFiles } from './layout.ts';
 import { Parse } from './parse.ts';
 import { terminalTail } from './terminal-tail.ts';
-import { TurnRecord } from './turn-record.ts';
+import { TurnRecord, type RecordOptions } from './turn-record.ts';
 import type { TurnServices } from './turn-services.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -85,7 +85,7 @@ export class Turn {
     } catch (error) {
       if (this.#detached.signal.aborted) return;
       if (!(error instanceof LaunchFailure)) throw error;
-      if (this.#isCancelled) return await this.#cancelling;
+      if (this.#isCancelled) return this.#cancelling;
       await this.#end(error.ending, error.evidence);
     }
   }
@@ -146,6 +146,7 @@ export class Turn {
           },
         },
       ],
+      { at: now },
     );
     onStep('launch.committed');
     return launch;
@@ -216,12 +217,12 @@ export class Turn {
       const { lines, atEnd } = await reader.read();
       if (lines.length > 0) {
         onStep('parse.read');
-        await this.#recordLines(parse, lines);
+        await this.#recordLines(parse, lines, { urgent: exit !== undefined });
         watchdog.touch(parse.retryDelayMs);
       } else if (atEnd && exit) {
         onStep('exit.seen');
         const partial = reader.takePartial();
-        if (partial) await this.#recordLines(parse, [partial], { partial: true });
+        if (partial) await this.#recordLines(parse, [partial], { partial: true, urgent: true });
         return await this.#conclude(parse, exit);
       } else if (atEnd) {
         await this.#wake.promise;
@@ -231,14 +232,19 @@ export class Turn {
     }
   }
 
-  async #recordLines(parse: Parse, lines: readonly CaptureLine[], as: { partial?: boolean } = {}): Promise<void> {
+  async #recordLines(
+    parse: Parse,
+    lines: readonly CaptureLine[],
+    { partial = false, urgent }: { partial?: boolean; urgent: boolean },
+  ): Promise<void> {
     const { clock, onStep } = this.#services;
-    const events = lines.flatMap((line) => parse.line(line, as));
+    const events = lines.flatMap((line) => parse.line(line, { partial }));
     onStep('parse.folded');
     const { session } = parse;
     await this.#record(
       { captureOffset: lines.at(-1)!.end, activeAt: clock.now(), ...(session !== undefined && { session }) },
       events,
+      { urgent },
     );
     onStep('parse.committed');
   }
@@ -331,7 +337,7 @@ export class Turn {
     return installed.definition;
   }
 
-  #record(change: TurnChange, events: readonly NewEvent[], options?: { urgent: boolean }): Promise<void> {
+  #record(change: TurnChange, events: readonly NewEvent[], options?: RecordOptions): Promise<void> {
     return this.#recorded.write(change, events, { signal: this.#detached.signal, ...options });
   }
 }

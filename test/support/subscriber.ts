@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import WebSocket from 'ws';
+import { WebSocket } from 'ws';
 import type { StoredEvent } from '../../src/protocol/events.ts';
 import type { TestDaemon } from './daemon.ts';
 
@@ -51,7 +51,11 @@ export class Subscriber implements AsyncDisposable {
       const message = JSON.parse(data.toString()) as { method?: string; params?: { events: StoredEvent[] } };
       if (message.method !== 'events') return;
       this.events.push(...message.params!.events);
-      this.#waiting = this.#waiting.filter(({ isEnough, resolve }) => !isEnough(this.events) || void resolve());
+      this.#waiting = this.#waiting.filter(({ isEnough, resolve }) => {
+        const isMet = isEnough(this.events);
+        if (isMet) resolve();
+        return !isMet;
+      });
     });
     await closed;
   }

@@ -1,0 +1,38 @@
+import { accessSync, chmodSync, constants, mkdirSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { errnoOf } from '../base/files.ts';
+import { DaemonError } from '../protocol/errors.ts';
+
+const folders = ['logs', 'turns', 'tasks', 'terminals', 'hosts', 'workspaces'];
+/** What may stand in a state directory before its first daemon. */
+const early = new Set([...folders, 'config.json', 'compile-cache']);
+/** What tells that a daemon was here. */
+const ours = ['lock', 'harnessd.db'];
+
+/** Makes the state directory, private to its owner. One that holds something else is left as it is. */
+export function openStateDir(stateDir: string): void {
+  try {
+    makeDirectory(stateDir);
+    const names = readdirSync(stateDir);
+    if (!ours.some((name) => names.includes(name)) && names.some((name) => !early.has(name)))
+      throw new Error('it holds other files than harnessd’s');
+    chmodSync(stateDir, 0o700);
+    accessSync(stateDir, constants.W_OK);
+    for (const name of folders) makeDirectory(join(stateDir, name));
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new DaemonError('state_unwritable', `${stateDir} cannot be made or written: ${why}`, { cause: error });
+  }
+}
+
+/** Step by step: Node's own recursive way never comes back where a file system allows no directories (/proc). */
+function makeDirectory(path: string, { isRetry = false } = {}): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return;
+    if (errnoOf(error) !== 'ENOENT' || isRetry) throw error;
+    makeDirectory(dirname(path));
+    makeDirectory(path, { isRetry: true });
+  }
+}
