@@ -22,7 +22,7 @@ const commands = {
   },
   start: async (args) => {
     await setUp([ownNode, packages, link, executor]);
-    return run([path.join(root, 'src', 'main.ts'), 'start', ...args]);
+    return run(['--min-semi-space-size=4', path.join(root, 'src', 'main.ts'), 'start', ...args]); // as the launcher does
   },
   test: async (args) => {
     await setUp([ownNode, packages, link, executor]);

@@ -60,30 +60,26 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
 
   const log = openLog(config.log.level);
   const crash = crashPoint(config.faults.crashAt, () => process.kill(process.pid, 'SIGKILL'));
-  const token = await openToken(stateDir);
-  const credentials = await ProviderCredentials.open(executors, env, config.credentials.file);
-  const store = stack.use(await Store.open({ stateDir, writer, crashAt: config.faults.crashAt }));
+  const logFile = join(stateDir, 'logs', 'pty-host.log');
+  const { signal } = ending;
+  const [store, hosts, containment, token, macKey, credentials, versions] = await Promise.all([
+    Store.open({ stateDir, writer, crashAt: config.faults.crashAt }).then((opened) => stack.use(opened)),
+    openHosts({ stateDir, containment: config.containment, logFile, ...config.hosts, signal }).then((opened) =>
+      stack.use(opened),
+    ),
+    findContainment(config.containment),
+    openToken(stateDir),
+    openSecretFile(join(stateDir, 'mac-key')),
+    ProviderCredentials.open(executors, env, config.credentials.file),
+    Promise.all(executors.map(async ({ id }) => [id, await versionOf(id, productDir)] as const)),
+  ]);
   const computerId = await keep(store, 'computerId', randomUUID);
-  const macKey = await openSecretFile(join(stateDir, 'mac-key'));
-
-  const hosts = stack.use(
-    await openHosts({
-      stateDir,
-      containment: config.containment,
-      logFile: join(stateDir, 'logs', 'pty-host.log'),
-      ...config.hosts,
-      signal: ending.signal,
-    }),
-  );
-  const containment = await findContainment(config.containment);
-  const providers = new Providers({ credentials, offlineModel: config.offlineModel, stateDir, signal: ending.signal });
+  const providers = new Providers({ credentials, offlineModel: config.offlineModel, stateDir, signal });
   const installed = new InstalledExecutors({
     definitions: executors,
     cliDir: join(productDir, 'executors', 'cli'),
     binaries: { claude: config.executors.claudeBinary },
-    versions: Object.fromEntries(
-      await Promise.all(executors.map(async ({ id }) => [id, await versionOf(id, productDir)] as const)),
-    ),
+    versions: Object.fromEntries(versions),
   });
   const tasks = new Tasks({
     executorIds: installed.ids,

@@ -46,7 +46,7 @@ export async function findOrStartDaemon(context: Context, stateDir: string): Pro
 
 function serveArgs({ env, productDir }: Context, stateDir: string): string[] {
   const offline = env['HARNESSD_OFFLINE_MODEL'] ? [] : ['--offline-model', 'auto'];
-  return [join(productDir, 'src', 'main.ts'), '--state-dir', stateDir, 'serve', ...offline];
+  return [...process.execArgv, join(productDir, 'src', 'main.ts'), '--state-dir', stateDir, 'serve', ...offline];
 }
 
 /** Waits until the child has said in `daemon.json` where it listens. */

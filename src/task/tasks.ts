@@ -9,7 +9,7 @@ import { DaemonError } from '../protocol/errors.ts';
 import { TaskId, TurnId } from '../protocol/ids.ts';
 import type { Params, TaskSummary } from '../protocol/methods.ts';
 import type { NewTurn, TaskRow, TurnRow } from '../store/rows.ts';
-import { Turn } from './turn.ts';
+import type { Turn } from './turn.ts';
 import { TurnQueue } from './turn-queue.ts';
 import type { InstalledExecutor, TurnServices } from './turn-services.ts';
 import { turnSummary } from './turn-summary.ts';
@@ -35,6 +35,7 @@ export class Tasks {
   readonly #options: TasksOptions;
   readonly #queue: TurnQueue;
   #isClosed = false;
+  #Turn: typeof Turn | undefined;
 
   constructor(options: TasksOptions) {
     this.#options = options;
@@ -57,7 +58,8 @@ export class Tasks {
       const host = hosts.byId(hostId);
       await (exit ? host?.forget(id) : host?.end({ id, graceMs: limits.graceMs }));
     }
-    this.#queue.add(...open.map((row) => new Turn(this.#options.services, store.task(row.taskId)!, row)));
+    if (open.length > 0) await this.#loadTurn();
+    this.#queue.add(...open.map((row) => this.#turn(row)));
   }
 
   async create({ id, prompt, executor, model, workspace, timeoutMs }: Params<'task.create'>): Promise<Ref> {
@@ -161,6 +163,7 @@ export class Tasks {
   async #withPrompt(turnId: TurnId, prompt: string, record: () => Promise<Ref & { isNew: boolean }>): Promise<Ref> {
     const { services } = this.#options;
     const files = services.layout.turn(turnId);
+    await this.#loadTurn();
     try {
       await files.make();
       await writeNewFile(files.prompt, prompt, [files.dir, services.layout.turnsDir]);
@@ -168,7 +171,7 @@ export class Tasks {
       const ref = await record();
       if (ref.isNew) {
         const row = services.store.turn(ref.turnId)!;
-        this.#queue.add(new Turn(services, services.store.task(ref.taskId)!, row));
+        this.#queue.add(this.#turn(row));
       } else {
         await files.remove();
       }
@@ -213,6 +216,16 @@ export class Tasks {
   #queued({ executor, model }: NewTurn, prompt: string) {
     const mask = new Mask(this.#options.services.secrets.map((secret) => secret.open()));
     return { type: 'turn.queued', data: { prompt: mask.text(prompt), executor, model } } as const;
+  }
+
+  /** The code that runs turns is loaded before the first one is recorded, not at start: a daemon is ready sooner. */
+  async #loadTurn(): Promise<void> {
+    this.#Turn ??= (await import('./turn.ts')).Turn;
+  }
+
+  #turn(row: TurnRow): Turn {
+    const { services } = this.#options;
+    return new this.#Turn!(services, services.store.task(row.taskId)!, row); // loaded by whoever made the row known
   }
 
   #task(taskId: TaskId): TaskRow {

@@ -73,8 +73,18 @@ export class BenchDaemon implements AsyncDisposable {
   }
 
   static async start(scratch: Scratch, flags: readonly string[] = []): Promise<BenchDaemon> {
+    // The flags are those of the launcher.
     const main = join(productDir, 'src', 'main.ts');
-    const args = [main, '--state-dir', scratch.stateDir, 'serve', '--listen-port', '0', ...flags];
+    const args = [
+      '--min-semi-space-size=4',
+      main,
+      '--state-dir',
+      scratch.stateDir,
+      'serve',
+      '--listen-port',
+      '0',
+      ...flags,
+    ];
     return new BenchDaemon(await spawnReady(args, scratch.env), scratch);
   }
 
