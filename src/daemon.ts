@@ -162,6 +162,7 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
   await writeFileAtomic(
     presencePath,
     JSON.stringify({ ...self, url: listener.url, version: manifest.version, startedAt }),
+    { isDurable: false },
   );
   log.info(
     { url: listener.url, stateDir, computerId, containment: containment.level, openTurns: tasks.openCount },

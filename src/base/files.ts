@@ -23,14 +23,17 @@ export async function writeNewFile(path: string, text: string, newDirectories: r
   }
 }
 
-/** Writes a private (0600) file so that a reader sees the old text or the new, whole and durable, never a part. */
-export async function writeFileAtomic(path: string, text: string): Promise<void> {
+/**
+ * Writes a private (0600) file so that a reader sees the old text or the new, never a part; durably, unless it tells of
+ * what no power failure outlives.
+ */
+export async function writeFileAtomic(path: string, text: string, { isDurable = true } = {}): Promise<void> {
   const aside = join(dirname(path), `.${randomBytes(6).toString('hex')}.part`);
   try {
     const file = await open(aside, 'wx', 0o600);
     try {
       await file.writeFile(text);
-      await file.sync();
+      if (isDurable) await file.sync();
     } finally {
       await file.close();
     }
@@ -39,7 +42,7 @@ export async function writeFileAtomic(path: string, text: string): Promise<void>
     await unlink(aside).catch(() => undefined); // the first error is the one to tell
     throw error;
   }
-  await syncDirectory(dirname(path));
+  if (isDurable) await syncDirectory(dirname(path));
 }
 
 /** The system's error code (`ENOENT`, `ENOSPC`…) of something thrown, if it has one. */

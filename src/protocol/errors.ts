@@ -1,4 +1,4 @@
-import { JSONRPCErrorCode } from 'json-rpc-2.0';
+import { JSONRPCErrorCode } from 'json-rpc-2.0/dist/models.js';
 
 interface ErrorKind {
   /** The JSON-RPC error number. */

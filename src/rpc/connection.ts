@@ -3,7 +3,7 @@ import {
   createJSONRPCNotification,
   createJSONRPCSuccessResponse,
   type JSONRPCID,
-} from 'json-rpc-2.0';
+} from 'json-rpc-2.0/dist/models.js';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { DaemonError } from '../protocol/errors.ts';
