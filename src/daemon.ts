@@ -100,7 +100,7 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
       },
       home: config.home ?? homedir(),
       daemonEnv: env,
-      secrets: [token, ...executors.flatMap(({ id }) => credentials.of(id)?.value ?? [])],
+      secrets: [token, ...credentials.all],
       executor: (id) => installed.get(id),
       provider: (executor) => providers.of(executor),
     },
@@ -139,6 +139,8 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
     stop: (options) => void stop(options), // it logs its own failure
   });
   const tokenCheck = new TokenCheck(token);
+  stack.defer(() => tasks.detach()); // a start that fails lets go of what it took up
+  await tasks.recover(); // before the door opens: what a peer adds meanwhile is none of an earlier daemon's leftovers
   const listener = stack.use(
     await openListener(store, config, {
       clock,
@@ -157,7 +159,6 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
     }),
   );
 
-  await tasks.recover();
   const presencePath = join(stateDir, 'daemon.json');
   await writeFileAtomic(
     presencePath,

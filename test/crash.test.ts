@@ -80,6 +80,23 @@ test.for(crashes)('[P2.1] kill -9 at the step %s loses and repeats nothing', { t
   await expect.poll(() => readdir(join(daemon.stateDir, 'turns'))).toEqual([]); // cleared just after the ending is told
 });
 
+test('[P2.1] what was launched before a crash is followed, whatever it would be launched as after it', async () => {
+  await using daemon = await prepareDaemon({
+    flags: { 'executors-claude-binary': fakeClaude, 'faults-crash-at': 'launch.spawned' },
+  });
+  await daemon.start();
+  await using subscriber = new Subscriber(daemon);
+  const { turnId } = await createStubbornly(daemon, { prompt: `play ${transcript} 200\nsay the end` });
+  const capture = await keepCapture(daemon, turnId);
+  await daemon.crashed;
+  await daemon.kill();
+  await daemon.start({
+    flags: { 'faults-crash-at': 'never', 'offline-model': 'off', 'executors-claude-binary': '/nowhere' },
+  });
+  const ended = await checkOracle(daemon, subscriber, turnId, capture);
+  expect(ended.data).toMatchObject({ outcome: 'succeeded', evidence: { exitCode: 0 } });
+});
+
 test('[P2.1] kill -9 at 20 random instants while the real Claude Code works', { timeout: 120_000 }, async () => {
   const calls = 14;
   await using daemon = await startDaemon();

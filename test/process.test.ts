@@ -81,10 +81,11 @@ describe('containment', () => {
 
 describe('a companion', () => {
   const listen = `
-    const { writeFileSync, readFileSync } = require('node:fs');
+    const { renameSync, writeFileSync, readFileSync } = require('node:fs');
     const stat = readFileSync('/proc/self/stat', 'utf8');
     const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-    writeFileSync('record', JSON.stringify({ pid: process.pid, startTime, env: process.env }));
+    writeFileSync('aside', JSON.stringify({ pid: process.pid, startTime, env: process.env }));
+    renameSync('aside', 'record');
     setInterval(() => {}, 1000);`;
 
   async function withCompanion(

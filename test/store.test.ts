@@ -185,11 +185,13 @@ test('a deleted task keeps its events’ places and nothing that they said', asy
   const evidence = { message: 'plans', exitCode: 1 };
   await store.write('advance', { ...one, change: { state: 'ended', evidence, session: 's' }, events: [], at: 3 });
   await store.write('deleteTask', { taskId: one.taskId, at: 4 });
-  expect(store.deletedTasksWithEvents()).toEqual(['one']);
-  expect((await store.write('eraseEvents', { taskId: one.taskId, limit: 1 })).erased).toBe(1);
-  expect(store.deletedTasksWithEvents()).toEqual(['one']);
-  expect((await store.write('eraseEvents', { taskId: one.taskId, limit: 9 })).erased).toBe(1);
-  expect(store.deletedTasksWithEvents()).toEqual([]);
+  const erase = async (after: number) =>
+    (await store.write('eraseEvents', { taskId: one.taskId, after, limit: 2 })).isDone;
+  expect(store.tasksToErase()).toEqual(['one']);
+  expect(await erase(0)).toBe(false);
+  expect(store.tasksToErase()).toEqual(['one']);
+  expect(await erase(2)).toBe(true);
+  expect(store.tasksToErase()).toEqual([]);
   expect(store.eventsAfter(0, everything).map(({ id, seq, type, data }) => [id, seq, type, data])).toEqual([
     [1, 1, 'event.erased', {}],
     [2, 2, 'event.erased', {}],

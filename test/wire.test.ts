@@ -399,7 +399,8 @@ test('[P1.3] a deleted task leaves nothing but its ids: no gap, no file, and no 
 });
 
 test('[P11.2] what the daemon keeps is private: directories 0700, files 0600', async () => {
-  await runTask({ prompt: 'error x\nresult', workspace: daemon.dir });
+  const { turnId } = await runTask({ prompt: 'error x\nresult', workspace: daemon.dir });
+  await expect.poll(() => existsSync(join(daemon.stateDir, 'turns', turnId))).toBe(false); // it goes just after the ending
   const open: string[] = [];
   const entries = await readdir(daemon.stateDir, { recursive: true, withFileTypes: true });
   for (const entry of entries) {

@@ -19,7 +19,8 @@ export async function serve(context: Context, flags: ServeFlags): Promise<number
   });
   const asked = Promise.withResolvers<void>();
   using _interrupts = onInterrupt(() => asked.resolve());
-  const daemon = await context.startDaemon(config, context.env);
+  const daemon = await Promise.race([context.startDaemon(config, context.env), asked.promise]);
+  if (!daemon) return exitCodes.success; // told to stop before it was up: nothing is lost by leaving at once
   await Promise.race([asked.promise.then(() => daemon.stop({ endTurns: false })), daemon.stopped]);
   return exitCodes.success;
 }

@@ -69,7 +69,7 @@ export const Config = z.strictObject({
       idleMs: ms(600_000).describe('without output, tool or child process for so long, a turn is ended'),
       graceMs: ms(5_000).describe('between TERM and KILL'),
       captureBytes: bytes(1024 * MiB).describe(
-        'largest output of an executor; beyond it the turn fails with output_limit',
+        'largest output of an executor, what it wrote to its terminal included; beyond it the turn fails with output_limit',
       ),
       lineBytes: bytes(16 * MiB).describe('longest line that is parsed; of a longer one the beginning is kept'),
       concurrency: count(8).describe('turns that run at once'),

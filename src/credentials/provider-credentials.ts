@@ -9,12 +9,15 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** By executor: the variables that its CLI knows, as in `{"claude": {"ANTHROPIC_API_KEY": "…"}}`. */
 const CredentialsFile = z.record(z.string(), z.record(z.string(), z.string().min(1)));
 
-/** The computer's own credentials: from a private file, else from the daemon's environment, taken out of it at start. */
+/** The computer's own credentials: from a private file, else from the environment that the daemon was started with. */
 export class ProviderCredentials {
   readonly #byExecutor: ReadonlyMap<string, Credential>;
+  /** Every value that was found, those that are not used among them: none may be told. */
+  readonly all: readonly Secret[];
 
-  private constructor(byExecutor: ReadonlyMap<string, Credential>) {
+  private constructor(byExecutor: ReadonlyMap<string, Credential>, all: readonly Secret[]) {
     this.#byExecutor = byExecutor;
+    this.all = all;
   }
 
   static async open(
@@ -27,7 +30,12 @@ export class ProviderCredentials {
       const credential = pick(executor, fromFile[executor.id] ?? {}) ?? pick(executor, env);
       return credential ? [[executor.id, credential] as const] : [];
     });
-    return new ProviderCredentials(new Map(found));
+    const all = executors.flatMap(({ id, credentialVariables }) =>
+      Object.values(credentialVariables).flatMap((name) =>
+        [fromFile[id]?.[name], env[name]].flatMap((value) => (value ? [new Secret(value)] : [])),
+      ),
+    );
+    return new ProviderCredentials(new Map(found), all);
   }
 
   of(executor: string): Credential | undefined {

@@ -120,7 +120,7 @@ export const methods = {
   },
   'task.get': { summary: 'One task with its turns.', params: z.strictObject({ taskId: TaskId }), result: TaskSummary },
   'task.list': {
-    summary: 'Tasks, the newest first.',
+    summary: 'Tasks, the newest first, each with its latest turn only.',
     params: z.strictObject({
       limit: z.int().min(1).max(500).default(100),
       before: TaskId.optional().describe('the last task of the page before'),

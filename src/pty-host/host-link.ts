@@ -7,6 +7,7 @@ import type { EndRequest, HostRecord, SpawnRequest, TerminalStatus } from './pro
 import { readTerminalRecord } from './terminal-record.ts';
 
 const firstRetryMs = 10;
+const openMs = 5_000;
 const maxRetryMs = 1000;
 
 /** How a host ended: in order, with its record left behind, or only for us, who closed the link. */
@@ -33,7 +34,8 @@ export class HostLink implements HostClient {
   /** Resolves when the host's terminals are known, or it is gone. */
   static async open(stateDir: string, record: HostRecord): Promise<HostLink> {
     const link = new HostLink(stateDir, record);
-    await Promise.race([link.#connected.promise, link.gone]);
+    const patience = sleep(openMs, undefined, { ref: false }); // one that is stopped may go on some time: its turns wait for it, nobody else
+    await Promise.race([link.#connected.promise, link.gone, patience]);
     return link;
   }
 
@@ -143,7 +145,7 @@ export class HostLink implements HostClient {
     if (this.#closing.signal.aborted) return 'closed';
     if (isAlive(this.record)) return null;
     for (const terminal of this.terminals.filter((known) => !known.exit)) {
-      const record = await readTerminalRecord(this.#stateDir, terminal.id);
+      const record = await readTerminalRecord(this.#stateDir, terminal.id).catch(() => null); // who reads it next may fare better
       if (record?.exit) this.#note({ ...terminal, exit: record.exit }, true);
     }
     // A host that leaves removes its record first; one that died cannot.

@@ -46,9 +46,14 @@ export async function readJournal(
   return { offset, bytes: Buffer.concat(parts), end, gaps: offset > from ? gapsBetween(segments, from, offset) : [] };
 }
 
+/** How many bytes a journal has had so far. */
+export async function journalSize(dir: string): Promise<number> {
+  return (await readJournal(dir, { from: 0, maxBytes: 0 })).end;
+}
+
 /** The last bytes of a journal. */
 export async function readTail(dir: string, maxBytes: number): Promise<Buffer> {
-  const { end } = await readJournal(dir, { from: 0, maxBytes: 0 });
+  const end = await journalSize(dir);
   return (await readJournal(dir, { from: Math.max(0, end - maxBytes), maxBytes })).bytes;
 }
 

@@ -127,7 +127,7 @@ export class Terminal {
     const id = this.#id;
     const leader = await this.#pty.exited;
     const at = Date.now();
-    const wasFull = await isFull(this.#context.stateDir); // before ending the rest can make room
+    const wasFull = await isFull(this.#context.stateDir).catch(() => false); // before ending the rest can make room
     const { ended, leftover, oomKills } = await this.end({ graceMs });
     if (leftover > 0) this.#context.log('processes survived', { id, leftover });
     await this.#drain();

@@ -2,7 +2,7 @@ import { DaemonError } from '../protocol/errors.ts';
 import { encodeTerminalFrame } from '../protocol/binary-frame.ts';
 import { TerminalId } from '../protocol/ids.ts';
 import type { Result } from '../protocol/methods.ts';
-import { readJournal } from '../pty-host/journal-reader.ts';
+import { journalSize, readJournal } from '../pty-host/journal-reader.ts';
 import { journalDirectory } from '../pty-host/terminal-record.ts';
 import type { Store } from '../store/store.ts';
 import type { Tasks } from '../task/tasks.ts';
@@ -37,6 +37,8 @@ export function createHandlers({ store, tasks, stateDir, page, info, executors, 
   return {
     'daemon.info': info,
     'daemon.stop': ({ endTurns }, { afterReply }) => {
+      if (tasks.isClosed && endTurns)
+        throw new DaemonError('shutting_down', 'the daemon is stopping already, and lets go of its turns');
       afterReply(() => stop({ endTurns }));
       return { running: endTurns ? 0 : tasks.openCount };
     },
@@ -80,7 +82,7 @@ export function createHandlers({ store, tasks, stateDir, page, info, executors, 
         store.startedTurns(limit, taskId).map(async (turn) => ({
           terminalId: TerminalId.parse(turn.id),
           taskId: turn.taskId,
-          bytes: (await readJournal(journalDirectory(stateDir, turn.id), { from: 0, maxBytes: 0 })).end,
+          bytes: await journalSize(journalDirectory(stateDir, turn.id)),
           running: turn.state !== 'ended',
         })),
       );

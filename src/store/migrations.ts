@@ -13,7 +13,8 @@ export const migrations: readonly string[] = [
     owns_workspace INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     latest_seq INTEGER NOT NULL DEFAULT 0,
-    deleted_at INTEGER
+    deleted_at INTEGER,
+    erased INTEGER NOT NULL DEFAULT 0
   );
 
   CREATE TABLE turns (
@@ -54,6 +55,7 @@ export const migrations: readonly string[] = [
     data TEXT NOT NULL,
     UNIQUE (task_id, seq)
   );
+  CREATE INDEX tasks_to_erase ON tasks (id) WHERE deleted_at IS NOT NULL AND erased = 0;
   CREATE INDEX events_queued ON events (turn_id) WHERE type = 'turn.queued';
   `,
 ];

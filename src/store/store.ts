@@ -110,6 +110,10 @@ export class Store implements AsyncDisposable {
     return this.#statements.turnsOf.all(taskId).map((row) => turnOf(row)!);
   }
 
+  latestTurnOf(taskId: TaskId): TurnRow {
+    return turnOf(this.#statements.latestTurnOf.get(taskId))!; // a task has at least one
+  }
+
   /** Those that have not ended, in the order in which they were asked for. */
   openTurns(): TurnRow[] {
     return this.#statements.openTurns.all().map((row) => turnOf(row)!);
@@ -134,8 +138,9 @@ export class Store implements AsyncDisposable {
     return this.#statements.prompt.get(turnId)?.prompt;
   }
 
-  deletedTasksWithEvents(): TaskId[] {
-    return this.#statements.deletedTasksWithEvents.all().map(({ id }) => id);
+  /** Deleted tasks of which something is left. */
+  tasksToErase(): TaskId[] {
+    return this.#statements.tasksToErase.all().map(({ id }) => id);
   }
 
   eventsAfter(after: number, page: Page): StoredEvent[] {
@@ -200,6 +205,9 @@ function prepareReads(db: Database.Database) {
     ),
     turn: db.prepare<[string], RawTurn>(`SELECT ${turnColumns} FROM turns WHERE id = ?`),
     turnsOf: db.prepare<[string], RawTurn>(`SELECT ${turnColumns} FROM turns WHERE task_id = ? ORDER BY ordinal`),
+    latestTurnOf: db.prepare<[string], RawTurn>(
+      `SELECT ${turnColumns} FROM turns WHERE task_id = ? ORDER BY ordinal DESC LIMIT 1`,
+    ),
     openTurns: db.prepare<[], RawTurn>(
       `SELECT ${turnColumns} FROM turns WHERE state <> 'ended' ORDER BY queued_at, rowid`,
     ),
@@ -214,10 +222,7 @@ function prepareReads(db: Database.Database) {
     prompt: db.prepare<[string], { prompt: string }>(
       `SELECT data ->> 'prompt' AS prompt FROM events WHERE turn_id = ? AND type = 'turn.queued'`,
     ),
-    deletedTasksWithEvents: db.prepare<[], { id: TaskId }>(
-      `SELECT id FROM tasks WHERE deleted_at IS NOT NULL
-       AND EXISTS (SELECT 1 FROM events WHERE task_id = tasks.id AND type NOT IN ('event.erased', 'task.deleted'))`,
-    ),
+    tasksToErase: db.prepare<[], { id: TaskId }>('SELECT id FROM tasks WHERE deleted_at IS NOT NULL AND erased = 0'),
     eventsAfter: db.prepare<[number, number], EventRow>(
       `SELECT ${eventColumns} FROM events WHERE id > ? ORDER BY id LIMIT ?`,
     ),

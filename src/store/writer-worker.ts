@@ -1,8 +1,10 @@
 import { once } from 'node:events';
-import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, openSync, rmSync, statfsSync, statSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { parentPort } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { crashPoint } from '../base/crash-point.ts';
+import { isDiskFull } from '../base/files.ts';
 import { DaemonError } from '../protocol/errors.ts';
 import { migrate } from './migrations.ts';
 import type { FromWriter, ToWriter, WriterData } from './writer-messages.ts';
@@ -11,6 +13,8 @@ import { prepareWrites } from './writes.ts';
 const port = parentPort!;
 const [{ path, reservePath, reserveBytes, crashAt }] = (await once(port, 'message')) as [WriterData]; // its first message
 const checkpointAfterMs = 500;
+/** The reserve is made only where there is room for it many times over. */
+const reserveHeadroom = 3;
 const onStep = crashPoint(crashAt, () => process.kill(process.pid, 'SIGKILL'));
 
 const db = new Database(path);
@@ -84,6 +88,8 @@ function checkpoint(): void {
 
 function keepReserve(): void {
   if (statSync(reservePath, { throwIfNoEntry: false })?.size === reserveBytes) return;
+  const { bavail, bsize } = statfsSync(dirname(reservePath));
+  if (bavail * bsize < reserveHeadroom * reserveBytes) return; // the rest is needed more
   const file = openSync(reservePath, 'w', 0o600);
   try {
     writeSync(file, Buffer.alloc(reserveBytes, 1));
@@ -98,7 +104,7 @@ function isFull(error: unknown): boolean {
   return (
     error instanceof Error &&
     'code' in error &&
-    ['SQLITE_FULL', 'ENOSPC', 'SQLITE_IOERR_WRITE', 'SQLITE_IOERR_SHMSIZE', 'EFBIG'].includes(String(error.code))
+    (isDiskFull(error) || ['SQLITE_FULL', 'SQLITE_IOERR_WRITE', 'SQLITE_IOERR_SHMSIZE'].includes(String(error.code)))
   );
 }
 

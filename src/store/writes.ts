@@ -57,10 +57,11 @@ export function prepareWrites(db: Database) {
     'UPDATE tasks SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL',
   );
   const forgetTurns = db.prepare<[string]>('UPDATE turns SET session = NULL, evidence = NULL WHERE task_id = ?');
-  const eraseEvents = db.prepare<[string, number]>(
+  const eraseEvents = db.prepare<[string, number, number]>(
     `UPDATE events SET type = 'event.erased', data = '{}'
-     WHERE id IN (SELECT id FROM events WHERE task_id = ? AND type NOT IN ('event.erased', 'task.deleted') LIMIT ?)`,
+     WHERE task_id = ? AND seq > ? AND seq <= ? AND type NOT IN ('event.erased', 'task.deleted')`,
   );
+  const markErased = db.prepare<[string]>('UPDATE tasks SET erased = 1 WHERE id = ?');
 
   const updates = new Map<string, Statement>();
 
@@ -135,9 +136,12 @@ export function prepareWrites(db: Database) {
       return { position: append(taskId, null, at, [{ type: 'task.deleted', data: {} }]) };
     },
 
-    /** Erases some of a deleted task's events; says how many. Called until it says 0, so that no commit is long. */
-    eraseEvents({ taskId, limit }: { taskId: TaskId; limit: number }) {
-      return { erased: eraseEvents.run(taskId, limit).changes, position: undefined };
+    /** Erases some of a deleted task's events, those after a `seq`. Called until it is done, so that no commit is long. */
+    eraseEvents({ taskId, after, limit }: { taskId: TaskId; after: number; limit: number }) {
+      eraseEvents.run(taskId, after, after + limit);
+      const isDone = latestSeq.get(taskId)!.seq <= after + limit;
+      if (isDone) markErased.run(taskId);
+      return { isDone, position: undefined };
     },
 
     /** Keeps a value that is set once. */

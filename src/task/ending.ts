@@ -41,7 +41,7 @@ export function decideEnding({ exit, parsed, stopCause, sawFullDisk, terminal }:
   }
   const { code, signal, swept, oomKills } = exit.exit;
   const diskFull = sawFullDisk || exit.exit.diskFull;
-  const ending = endingOf(parsed.ending, stopCause, { diskFull, oomKills });
+  const ending = endingOf(parsed, stopCause, { diskFull, oomKills });
   return {
     ending,
     evidence: {
@@ -56,13 +56,14 @@ export function decideEnding({ exit, parsed, stopCause, sawFullDisk, terminal }:
 }
 
 function endingOf(
-  parsed: Ending,
+  { ending, evidence }: ParsedEnding,
   stopCause: StopCause | null,
   { diskFull, oomKills }: Pick<Exit, 'diskFull' | 'oomKills'>,
 ): Ending {
-  if (parsed.outcome === 'succeeded') return parsed;
+  if (ending.outcome === 'succeeded') return ending;
   if (stopCause !== null && stopCause !== 'retry_limit') return stopped[stopCause];
+  if (evidence.saidResult) return ending; // it could write, and said itself what was wrong
   if (diskFull) return { outcome: 'failed', reason: 'disk_full' };
   if (oomKills !== null && oomKills > 0) return { outcome: 'failed', reason: 'out_of_memory' };
-  return parsed;
+  return ending;
 }

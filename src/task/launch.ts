@@ -1,6 +1,6 @@
 import { glob, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { errnoOf } from '../base/files.ts';
+import { isDiskFull } from '../base/files.ts';
 import { Secret } from '../base/secret.ts';
 import type { Executor } from '../kit/executor.ts';
 import type { Ending, Evidence } from '../protocol/events.ts';
@@ -9,6 +9,7 @@ import { HostError } from '../pty-host/host-error.ts';
 import type { SpawnRequest } from '../pty-host/protocol.ts';
 import type { TaskRow, TurnRow } from '../store/rows.ts';
 import { childEnv } from './child-env.ts';
+import type { TurnFiles } from './layout.ts';
 import type { Provider, TurnServices } from './turn-services.ts';
 
 /** The variable by which a turn's processes are known, wherever they went. */
@@ -32,7 +33,7 @@ export interface Launch {
   readonly version: string | undefined;
 }
 
-/** Turns a turn into a spawn request, and writes the private files that it needs. Done again after a crash it gives the same. */
+/** Turns a turn into a spawn request, and writes the private files that it needs, the request itself among them. */
 export async function prepareLaunch(
   services: TurnServices,
   task: TaskRow,
@@ -65,30 +66,36 @@ export async function prepareLaunch(
   });
   const given = Object.values(plan.env).flatMap((value) => (value instanceof Secret ? [value.open()] : []));
   const secrets = [...new Set([...given, ...services.secrets.map((secret) => secret.open())])];
+  const env = childEnv({ daemonEnv: services.daemonEnv, home: services.home, tmpDir: files.tmp, plan: plan.env });
+  const request: SpawnRequest = {
+    id: turn.id,
+    argv: [binary, ...plan.args],
+    env,
+    cwd: task.workspace,
+    ...services.terminal,
+    redirect: { stdin: files.stdin, capture: files.capture },
+    marker: { name: markerName, value: turn.id },
+    mask: secrets,
+    graceMs: services.limits.graceMs,
+  };
   await Promise.all([
     writePrivate(files.secrets, JSON.stringify(secrets)),
+    writePrivate(files.launch, JSON.stringify(request)),
     writePrivate(files.stdin, plan.stdin),
     writeFile(files.capture, '', { flag: 'a', mode: 0o600 }),
     mkdir(configDir, { recursive: true, mode: 0o700 }),
     ...Object.entries(plan.files).map(([path, text]) => writePrivate(join(configDir, path), text)),
   ]);
+  return { provider, version, request };
+}
 
-  const env = childEnv({ daemonEnv: services.daemonEnv, home: services.home, tmpDir: files.tmp, plan: plan.env });
-  return {
-    provider,
-    version,
-    request: {
-      id: turn.id,
-      argv: [binary, ...plan.args],
-      env,
-      cwd: task.workspace,
-      ...services.terminal,
-      redirect: { stdin: files.stdin, capture: files.capture },
-      marker: { name: markerName, value: turn.id },
-      mask: secrets,
-      graceMs: services.limits.graceMs,
-    },
-  };
+/** What was prepared before the launch was recorded: planned anew it could be another program, or none. */
+export async function readLaunch(files: TurnFiles): Promise<SpawnRequest> {
+  try {
+    return JSON.parse(await readFile(files.launch, 'utf8')) as SpawnRequest; // our own private file
+  } catch (error) {
+    throw new LaunchFailure('spawn_failed', `what was to be launched is lost: ${String(error)}`);
+  }
 }
 
 /** An executor names its conversation before it keeps it: one that was never kept is begun anew. */
@@ -107,7 +114,7 @@ export async function sessionToResume(
 export function launchFailure(error: unknown): LaunchFailure {
   if (error instanceof LaunchFailure) return error;
   const message = error instanceof Error ? error.message : String(error);
-  if (errnoOf(error) === 'ENOSPC') return new LaunchFailure('disk_full', message);
+  if (isDiskFull(error)) return new LaunchFailure('disk_full', message);
   if (!(error instanceof HostError)) return new LaunchFailure('spawn_failed', message);
   switch (error.code) {
     case 'cwd_missing':

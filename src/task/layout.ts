@@ -1,5 +1,6 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { removeTree } from '../base/files.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
 
 /** Where a task and its turns have their private files below the state directory. */
@@ -59,6 +60,11 @@ export class TurnFiles {
     return join(this.dir, 'capture');
   }
 
+  /** What the pty host is asked for, so that after a crash it is asked for the very same, whatever has changed since. */
+  get launch(): string {
+    return join(this.dir, 'launch');
+  }
+
   /** Values to mask, so that a restarted daemon masks before it parses another byte. */
   get secrets(): string {
     return join(this.dir, 'secrets');
@@ -73,6 +79,6 @@ export class TurnFiles {
   }
 
   async remove(): Promise<void> {
-    await rm(this.dir, { recursive: true, force: true });
+    await removeTree(this.dir);
   }
 }

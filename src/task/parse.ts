@@ -55,6 +55,11 @@ export class Parse {
     return this.#mask.deep(this.#parser.end(this.#state, exit) as never); // JSON in, the same shape out
   }
 
+  /** Text that was put together anew: what stood apart before may be a secret now. */
+  masked(text: string): string {
+    return this.#mask.text(text);
+  }
+
   /** The executor's own conversation id, as far as it has been told. */
   get session(): string | undefined {
     return this.#session;

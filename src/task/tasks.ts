@@ -1,8 +1,8 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { canonicalJson } from '../base/canonical-json.ts';
-import { writeNewFile } from '../base/files.ts';
+import { isDiskFull, removeTree, writeNewFile } from '../base/files.ts';
 import { Mask } from '../base/mask.ts';
 import type { Secret } from '../base/secret.ts';
 import { DaemonError } from '../protocol/errors.ts';
@@ -35,6 +35,8 @@ export class Tasks {
   readonly #options: TasksOptions;
   readonly #queue: TurnQueue;
   #isClosed = false;
+  /** Prompts that are being recorded: asked for before `close`, each is a turn soon. */
+  readonly #making = new Set<Promise<Ref>>();
   #Turn: typeof Turn | undefined;
 
   constructor(options: TasksOptions) {
@@ -46,23 +48,42 @@ export class Tasks {
   /** Goes on with what an earlier daemon left, and clears away what it had no time to. */
   async recover(): Promise<void> {
     const { store, layout, hosts, limits, log } = this.#options.services;
-    for (const taskId of store.deletedTasksWithEvents()) await this.#erase(taskId);
     const open = store.openTurns();
     const known = new Set<string>(open.map(({ id }) => id));
-    for (const name of await readdir(layout.turnsDir).catch(() => [])) {
-      if (!known.has(name)) await rm(join(layout.turnsDir, name), { recursive: true, force: true });
-    }
-    for (const { id, hostId, exit } of hosts.terminals()) {
-      if (known.has(id)) continue;
-      if (!exit) log.warn({ terminalId: id, hostId }, 'a terminal of no turn is ended');
-      const host = hosts.byId(hostId);
-      await (exit ? host?.forget(id) : host?.end({ id, graceMs: limits.graceMs }));
-    }
+    const leftovers = (await readdir(layout.turnsDir)).filter((name) => !known.has(name));
+    const strays = hosts.terminals().filter(({ id }) => !known.has(id));
+    const clearing = [
+      ...store.tasksToErase().map((taskId) => this.#erase(taskId)),
+      ...leftovers.map((name) => removeTree(join(layout.turnsDir, name))),
+      ...strays.map(async ({ id, hostId, exit }) => {
+        if (!exit) log.warn({ terminalId: id, hostId }, 'a terminal of no turn is ended');
+        await (exit ? hosts.byId(hostId)?.forget(id) : hosts.byId(hostId)?.end({ id, graceMs: limits.graceMs }));
+      }),
+    ];
+    for (const cleared of clearing)
+      void cleared.catch((error: unknown) => log.error({ err: error }, 'not cleared away; the next start tries again'));
     if (open.length > 0) await this.#loadTurn();
     this.#queue.add(...open.map((row) => this.#turn(row)));
   }
 
-  async create({ id, prompt, executor, model, workspace, timeoutMs }: Params<'task.create'>): Promise<Ref> {
+  create(params: Params<'task.create'>): Promise<Ref> {
+    return this.#tracked(this.#create(params));
+  }
+
+  prompt(params: Params<'task.prompt'>): Promise<Ref> {
+    return this.#tracked(this.#prompt(params));
+  }
+
+  async #tracked(making: Promise<Ref>): Promise<Ref> {
+    this.#making.add(making);
+    try {
+      return await making;
+    } finally {
+      this.#making.delete(making);
+    }
+  }
+
+  async #create({ id, prompt, executor, model, workspace, timeoutMs }: Params<'task.create'>): Promise<Ref> {
     const { services, defaultExecutor } = this.#options;
     const { store, layout, clock } = services;
     const body = { prompt, executor, model, workspace, timeoutMs };
@@ -90,9 +111,9 @@ export class Tasks {
     });
   }
 
-  async prompt({ taskId, id, prompt, executor, model, timeoutMs }: Params<'task.prompt'>): Promise<Ref> {
+  async #prompt({ taskId, id, prompt, executor, model, timeoutMs }: Params<'task.prompt'>): Promise<Ref> {
     const { store, clock } = this.#options.services;
-    const last = this.#turnsOf(this.#task(taskId)).at(-1)!; // a task has at least one turn
+    const last = store.latestTurnOf(this.#task(taskId).id);
     const body = { prompt, executor, model, timeoutMs };
     const definition = await this.#usable(executor ?? last.executor, {
       isRetry: id !== undefined && store.hasRequest(taskId, id),
@@ -117,12 +138,16 @@ export class Tasks {
   }
 
   get(taskId: TaskId): TaskSummary {
-    return this.#summary(this.#task(taskId));
+    return this.#summary(this.#task(taskId), this.#options.services.store.turnsOf(taskId));
   }
 
   list({ limit, before }: Params<'task.list'>): { tasks: TaskSummary[]; more: boolean } {
-    const found = this.#options.services.store.tasks(limit + 1, before);
-    return { tasks: found.slice(0, limit).map((task) => this.#summary(task)), more: found.length > limit };
+    const { store } = this.#options.services;
+    const found = store.tasks(limit + 1, before);
+    return {
+      tasks: found.slice(0, limit).map((task) => this.#summary(task, [store.latestTurnOf(task.id)])),
+      more: found.length > limit,
+    };
   }
 
   /** Resolves when the cancel of each open turn is recorded. */
@@ -143,6 +168,10 @@ export class Tasks {
     return this.#queue.size;
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** Takes no more tasks and turns. */
   close(): void {
     this.#isClosed = true;
@@ -150,6 +179,7 @@ export class Tasks {
 
   /** Ends all turns and waits for it. */
   async end(): Promise<void> {
+    await Promise.allSettled(this.#making);
     await this.#queue.stop('by_stop');
     await this.#queue.settled();
   }
@@ -234,17 +264,13 @@ export class Tasks {
     return task;
   }
 
-  #turnsOf({ id }: TaskRow): TurnRow[] {
-    return this.#options.services.store.turnsOf(id);
-  }
-
-  #summary(task: TaskRow): TaskSummary {
+  #summary(task: TaskRow, rows: readonly TurnRow[]): TaskSummary {
     const { store } = this.#options.services;
-    const turns = this.#turnsOf(task).map((row) => turnSummary(row, store.promptOf(row.id) ?? ''));
+    const turns = rows.map((row) => turnSummary(row, store.promptOf(row.id) ?? ''));
     return { taskId: task.id, workspace: task.workspace, createdAt: task.createdAt, latestSeq: task.latestSeq, turns };
   }
 
-  /** Files first, then events: while there are events, a restart knows that there is work left. */
+  /** Files first, then events, some at a time: until all is done, a restart knows that there is work left. */
   async #erase(taskId: TaskId): Promise<void> {
     const { store, layout } = this.#options.services;
     const paths = [
@@ -252,20 +278,16 @@ export class Tasks {
       layout.workspace(taskId),
       ...store.turnsOf(taskId).map(({ id }) => layout.terminalDir(id)),
     ];
-    for (const path of paths) await rm(path, { recursive: true, force: true });
-    for (;;) {
-      const { erased } = await store.write('eraseEvents', { taskId, limit: erasedAtOnce });
-      if (erased === 0) return;
+    for (const path of paths) await removeTree(path);
+    for (let after = 0, isDone = false; !isDone; after += erasedAtOnce) {
+      ({ isDone } = await store.write('eraseEvents', { taskId, after, limit: erasedAtOnce }));
     }
   }
 }
 
 function storageError(error: unknown): unknown {
-  const isFull =
-    error instanceof Error &&
-    'code' in error &&
-    (error.code === 'ENOSPC' || error.code === 'EFBIG' || error.code === 'EDQUOT');
-  return isFull
-    ? new DaemonError('storage_full', 'the disk of the state directory is full; nothing was recorded', { cause: error })
-    : error;
+  if (!isDiskFull(error)) return error;
+  return new DaemonError('storage_full', 'the disk of the state directory is full; nothing was recorded', {
+    cause: error,
+  });
 }

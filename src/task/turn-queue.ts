@@ -61,7 +61,7 @@ export class TurnQueue {
     const busy = new Set([...this.#running.keys()].map((id) => this.#open.get(id)?.workspace));
     for (const turn of this.#open.values()) {
       if (this.#running.has(turn.id)) continue;
-      if (!busy.has(turn.workspace) && this.#running.size < this.#concurrency) this.#start(turn);
+      if (!busy.has(turn.workspace) && (turn.isLaunched || this.#running.size < this.#concurrency)) this.#start(turn);
       busy.add(turn.workspace);
     }
   }

@@ -9,8 +9,8 @@ const retryMs = 1_000;
 const fullDiskBytes = 64 * 1024;
 
 export interface RecordOptions {
-  /** Space is kept for it on a full disk. */
-  readonly urgent?: boolean;
+  /** Whether space is kept for it on a full disk; asked anew at each try. */
+  readonly isUrgent?: () => boolean;
   /** When it happened, if not just now; milliseconds since the epoch. */
   readonly at?: number;
 }
@@ -20,6 +20,7 @@ export class TurnRecord {
   readonly #services: Pick<TurnServices, 'store' | 'clock' | 'log'>;
   #row: TurnRow;
   #sawFullDisk = false;
+  #last: Promise<void> = Promise.resolve();
 
   constructor(services: Pick<TurnServices, 'store' | 'clock' | 'log'>, row: TurnRow) {
     this.#services = services;
@@ -35,17 +36,28 @@ export class TurnRecord {
     return this.#sawFullDisk;
   }
 
-  /** Resolves when the change and its events are durable. Waits out a full disk: what is to be told stays in the capture meanwhile. */
-  async write(
+  /** Resolves when the change and its events are durable. One after another: what waits for the disk is not overtaken. */
+  write(
     change: TurnChange,
     events: readonly NewEvent[],
-    { signal, urgent = false, at = this.#services.clock.now() }: RecordOptions & { signal: AbortSignal },
+    options: RecordOptions & { signal: AbortSignal },
+  ): Promise<void> {
+    const writing = this.#last.then(() => this.#write(change, events, options));
+    this.#last = writing.catch(() => undefined); // told to whoever asked for it
+    return writing;
+  }
+
+  /** Waits out a full disk: what is to be told stays in the capture meanwhile. */
+  async #write(
+    change: TurnChange,
+    events: readonly NewEvent[],
+    { signal, isUrgent = () => false, at = this.#services.clock.now() }: RecordOptions & { signal: AbortSignal },
   ): Promise<void> {
     const { store, log } = this.#services;
     const { id: turnId, taskId } = this.#row;
     for (;;) {
       try {
-        await store.write('advance', { taskId, turnId, change, events, at }, { urgent });
+        await store.write('advance', { taskId, turnId, change, events, at }, { urgent: isUrgent() });
         this.#row = { ...this.#row, ...change };
         return;
       } catch (error) {

@@ -1,18 +1,27 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { abortable } from '../base/abortable.ts';
 import { Mask } from '../base/mask.ts';
 import type { Executor } from '../kit/executor.ts';
 import type { Ending, Evidence, NewEvent, StopCause } from '../protocol/events.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
 import type { HostClient } from '../pty-host/client.ts';
 import { HostError } from '../pty-host/host-error.ts';
-import { readTerminalRecord } from '../pty-host/terminal-record.ts';
+import { journalDirectory, readTerminalRecord } from '../pty-host/terminal-record.ts';
+import { journalSize } from '../pty-host/journal-reader.ts';
 import type { TaskRow, TurnChange, TurnRow } from '../store/rows.ts';
 import { CaptureReader, watchGrowth, type CaptureLine } from './capture.ts';
 import { decideEnding, type TurnExit } from './ending.ts';
 import { ExitWatch } from './exit-watch.ts';
-import { launchFailure, LaunchFailure, markerName, prepareLaunch, sessionToResume, type Launch } from './launch.ts';
+import {
+  launchFailure,
+  LaunchFailure,
+  markerName,
+  prepareLaunch,
+  readLaunch,
+  sessionToResume,
+  type Launch,
+} from './launch.ts';
 import type { TurnFiles } from './layout.ts';
 import { Parse } from './parse.ts';
 import { terminalTail } from './terminal-tail.ts';
@@ -67,6 +76,10 @@ export class Turn {
     return this.#task.workspace;
   }
 
+  get isLaunched(): boolean {
+    return this.#fate === 'launched';
+  }
+
   get #isCancelled(): boolean {
     return this.#fate === 'cancelled';
   }
@@ -93,7 +106,7 @@ export class Turn {
   /** Begins to end the turn; the first cause counts. Resolves when that is recorded. */
   async stop(cause: StopCause): Promise<void> {
     if (this.hasEnded || this.#isEnding) return;
-    if (this.#stopCause !== null) return this.#endTree();
+    if (this.#stopCause !== null) return this.#endTree(); // asked for again
     this.#stopCause = cause;
     const stopping: NewEvent = { type: 'turn.stopping', data: { cause } };
     if (this.#fate === 'queued') {
@@ -103,11 +116,14 @@ export class Turn {
         {},
         { stopCause: cause },
         [stopping],
-      );
+      ).catch((error: unknown) => {
+        if (!this.hasEnded) [this.#fate, this.#stopCause] = ['queued', null]; // not recorded: it waits as before
+        throw error;
+      });
       await this.#cancelling;
     } else {
-      await this.#record({ stopCause: cause }, [stopping]);
-      await this.#endTree();
+      await this.#record({ stopCause: cause }, [stopping], { isUrgent: () => true });
+      this.#endTree();
     }
   }
 
@@ -155,14 +171,14 @@ export class Turn {
   /** Idempotent in the host, so that after a crash it is simply asked again. */
   async #spawn(prepared: Launch | undefined): Promise<void> {
     const { hosts, layout, containment, onStep } = this.#services;
-    const { request } = prepared ?? (await this.#prepare(this.#row.resumes ?? undefined));
+    const request = prepared?.request ?? (await readLaunch(this.#files));
     for (;;) {
       const known = this.#row.hostId === null ? null : hosts.byId(this.#row.hostId);
       if (!known && (await readTerminalRecord(layout.stateDir, this.id))) return; // its host has died since: #follow finds how it ended
       const host = known ?? (await this.#newestHost());
       if (host.hostId !== this.#row.hostId) await this.#record({ hostId: host.hostId }, []);
       try {
-        const { pid } = await host.spawn(request);
+        const { pid } = await abortable(this.#detached.signal, host.spawn(request));
         onStep('launch.spawned');
         await this.#record({ state: 'running' }, [
           { type: 'turn.running', data: { terminalId: this.id, pid, containment: containment.level } },
@@ -205,24 +221,24 @@ export class Turn {
       isBusy: async () => parse.hasOpenCall || this.#hasLiveChildren(),
       captureSize: async () => {
         await this.#recorded.lookAtDisk(this.#files.dir);
-        return reader.size();
+        return (await reader.size()) + (await journalSize(journalDirectory(layout.stateDir, this.id)));
       },
       onLimit: (cause) => void this.stop(cause).catch(onFault), // the next tick asks again
       onFault,
     });
-    if (this.#stopCause !== null) await this.#endTree(); // asked for before the executor was there, or before an earlier daemon was killed
+    if (this.#stopCause !== null) this.#endTree(); // asked for before the executor was there, or before an earlier daemon was killed
 
     for (;;) {
       const exit = watch.exit;
       const { lines, atEnd } = await reader.read();
       if (lines.length > 0) {
         onStep('parse.read');
-        await this.#recordLines(parse, lines, { urgent: exit !== undefined });
+        await this.#recordLines(parse, lines, { isOver: () => watch.exit !== undefined });
         watchdog.touch(parse.retryDelayMs);
       } else if (atEnd && exit) {
         onStep('exit.seen');
         const partial = reader.takePartial();
-        if (partial) await this.#recordLines(parse, [partial], { partial: true, urgent: true });
+        if (partial) await this.#recordLines(parse, [partial], { partial: true, isOver: () => true });
         return await this.#conclude(parse, exit);
       } else if (atEnd) {
         await this.#wake.promise;
@@ -235,7 +251,7 @@ export class Turn {
   async #recordLines(
     parse: Parse,
     lines: readonly CaptureLine[],
-    { partial = false, urgent }: { partial?: boolean; urgent: boolean },
+    { partial = false, isOver }: { partial?: boolean; isOver: () => boolean },
   ): Promise<void> {
     const { clock, onStep } = this.#services;
     const events = lines.flatMap((line) => parse.line(line, { partial }));
@@ -244,7 +260,7 @@ export class Turn {
     await this.#record(
       { captureOffset: lines.at(-1)!.end, activeAt: clock.now(), ...(session !== undefined && { session }) },
       events,
-      { urgent },
+      { isUrgent: () => isOver() || this.#stopCause !== null }, // an ending that waits behind it must not wait for the disk
     );
     onStep('parse.committed');
   }
@@ -253,7 +269,7 @@ export class Turn {
     const { layout, onStep } = this.#services;
     const parsed = parse.end(exit.kind === 'exit' ? exit.exit : { code: null, signal: null });
     await this.#recorded.lookAtDisk(this.#files.dir);
-    const terminal = await terminalTail(join(layout.terminalDir(this.id), 'journal'));
+    const terminal = parse.masked(await terminalTail(journalDirectory(layout.stateDir, this.id)));
     const { ending, evidence } = decideEnding({
       exit,
       parsed,
@@ -277,7 +293,7 @@ export class Turn {
       await this.#record(
         { ...change, state: 'ended', outcome: ending.outcome, reason: ending.reason, evidence, endedAt: clock.now() },
         [...events, { type: 'turn.ended', data: { ...ending, evidence } }],
-        { urgent: true },
+        { isUrgent: () => true },
       );
     } finally {
       this.#isEnding = false;
@@ -285,7 +301,7 @@ export class Turn {
     onStep('ending.committed');
     log.info({ taskId: this.taskId, turnId: this.id, ...ending }, 'turn ended');
     const host = this.#row.hostId === null ? undefined : hosts.byId(this.#row.hostId);
-    await host?.forget(this.id).catch(() => undefined); // it only frees the host's memory
+    void host?.forget(this.id).catch(() => undefined); // it only frees the host's memory
     await this.#preparing?.catch(() => undefined); // cancelled meanwhile: it still writes files
     await this.#files.remove();
     onStep('cleanup.done');
@@ -301,22 +317,20 @@ export class Turn {
 
   async #newestHost(): Promise<HostClient> {
     try {
-      return await this.#services.hosts.newest();
+      return await abortable(this.#detached.signal, this.#services.hosts.newest());
     } catch (error) {
       this.#detached.signal.throwIfAborted();
       throw launchFailure(error);
     }
   }
 
-  async #endTree(): Promise<void> {
-    const { hosts, limits } = this.#services;
+  /** Only asks for it: a host that does not answer keeps nobody waiting. The exit tells when it is done, the watchdog asks again. */
+  #endTree(): void {
+    const { hosts, limits, log } = this.#services;
     const host = this.#row.hostId === null ? undefined : hosts.byId(this.#row.hostId);
-    await host
+    void host
       ?.end({ id: this.id, signal: this.#definition().stopSignal, graceMs: limits.graceMs })
-      .catch((error: unknown) => {
-        // Not started yet: #follow asks again. Ended: the exit says so. Disconnected: the watchdog asks again.
-        if (!(error instanceof HostError)) throw error;
-      });
+      .catch((error: unknown) => log.debug({ err: error, turnId: this.id }, 'the host did not take it'));
   }
 
   async #hasLiveChildren(): Promise<boolean> {

@@ -6,7 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import { errnoOf } from '../base/files.ts';
 import { DaemonError } from '../protocol/errors.ts';
 import { subprotocol } from '../protocol/methods.ts';
-import { Channel } from './channel.ts';
+import { Channel, type CloseCode } from './channel.ts';
 
 /** Imported, node:http would load all of fetch for the sake of one of its exports: 30 ms of every start, and 10 MiB. */
 const { createServer } = process.getBuiltinModule('node:http');
@@ -31,11 +31,15 @@ export interface ListenerOptions {
   readonly onChannel: (channel: Channel) => void;
 }
 
+/** Connections beside those of `limits.peers`: probes, and who is about to be refused. */
+const unauthorizedPeers = 64;
+
 /** The HTTP and WebSocket door. Every request's Host and Origin are looked at first: a web page gets nothing. */
 export class Listener implements AsyncDisposable {
   readonly #options: ListenerOptions;
   readonly #http: Server;
   readonly #sockets: WebSocketServer;
+  readonly #refusals: WebSocketServer;
   readonly #channels = new Set<Channel>();
   readonly #pings: NodeJS.Timeout;
   #hosts = new Set<string>();
@@ -50,12 +54,14 @@ export class Listener implements AsyncDisposable {
     });
     this.#http.on('request', (request, response) => this.#answer(request, response));
     this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
-    this.#sockets = new WebSocketServer({
+    const upgrade = {
       noServer: true,
-      maxPayload: limits.frameBytes,
       perMessageDeflate: false,
-      handleProtocols: (offered) => (offered.has(subprotocol) ? subprotocol : false),
-    });
+      handleProtocols: (offered: Set<string>) => (offered.has(subprotocol) ? subprotocol : (false as const)),
+    };
+    this.#sockets = new WebSocketServer({ ...upgrade, maxPayload: limits.frameBytes });
+    this.#refusals = new WebSocketServer({ ...upgrade, maxPayload: 128 });
+    this.#http.maxConnections = limits.peers + unauthorizedPeers;
     this.#pings = setInterval(() => this.#ping(), limits.pingMs);
   }
 
@@ -137,17 +143,20 @@ export class Listener implements AsyncDisposable {
         `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${Buffer.byteLength(message)}\r\n\r\n${message}`,
       );
     };
+    /** A browser learns a reason only from a closing frame; to hear it, nothing larger may be sent. */
+    const close = (code: CloseCode, reason: string): void =>
+      this.#refusals.handleUpgrade(request, socket, head, (webSocket) => new Channel(webSocket).close(code, reason));
     socket.on('error', () => socket.destroy());
+    if (!this.#http.listening) return refuse('503 Service Unavailable', 'the daemon is stopping: come back');
     const refusal = this.#refusal(request);
     if (refusal) return refuse('403 Forbidden', refusal);
     if (request.url?.split('?', 1)[0] !== '/v1/rpc') return refuse('404 Not Found', 'no such path');
     const offered = request.headers['sec-websocket-protocol']?.split(',').map((name) => name.trim()) ?? [];
     if (!offered.includes(subprotocol)) return refuse('400 Bad Request', `offer the subprotocol ${subprotocol}`);
+    if (!this.#options.isAuthorized(request.headers.authorization)) return close(4401, 'no valid token');
+    if (this.#channels.size >= this.#options.limits.peers) return close(4429, 'too many connections (limits.peers)');
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
       const channel = new Channel(webSocket);
-      if (!this.#options.isAuthorized(request.headers.authorization)) return channel.close(4401, 'no valid token');
-      if (this.#channels.size >= this.#options.limits.peers)
-        return channel.close(4429, 'too many connections (limits.peers)');
       this.#channels.add(channel);
       channel.gone.addEventListener('abort', () => this.#channels.delete(channel), { once: true });
       this.#options.onChannel(channel);
