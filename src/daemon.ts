@@ -205,7 +205,6 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
   return { url: listener.url, stopped: stopped.promise, stop };
 }
 
-/** Synchronous: nothing else has begun, and seven trips to the thread pool take longer than a start has for them. */
 /** One JSON line per thing done, on standard error. What looks like a credential is left out, should one ever get this far. */
 function openLog(level: string): Logger {
   const redact = { paths: ['*.authorization', '*.token', '*.env', '*.prompt', '*.credential'], censor: '[secret]' };

@@ -19,7 +19,7 @@ const table: ImportTable = {
   'src/offline-model': ['src/base', 'src/process'],
   'src/pty-host': ['src/base', 'src/process'],
   'src/transport': ['src/base', 'src/protocol'],
-  'src/client': ['src/base', 'src/protocol'],
+  'src/client': ['src/base', 'src/protocol', 'src/process'],
   'src/store': ['src/base', 'src/protocol'],
   'src/tooling': ['src/base', 'src/protocol', 'src/kit', 'src/pty-host', 'src/process'],
   'src/mcp': ['src/base', 'src/protocol', 'src/kit', 'src/pty-host', 'src/process', 'src/tooling'],

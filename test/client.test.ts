@@ -264,7 +264,13 @@ test('a subscription ends with its signal', async () => {
 test('a state directory leads to its daemon, and says so when there is none', async () => {
   const stateDir = await mkdtemp(join(tmpdir(), 'harnessd-client-'));
   onTestFinished(() => rm(stateDir, { recursive: true, force: true }));
-  const presence = { pid: process.pid, startTime: '1', url: 'ws://127.0.0.1:1/v1/rpc', version: '1', startedAt: 0 };
+  const presence = {
+    pid: process.pid,
+    startTime: identityOf(process.pid)!.startTime,
+    url: 'ws://127.0.0.1:1/v1/rpc',
+    version: '1',
+    startedAt: 0,
+  };
   const gone = spawn('true');
   await once(gone, 'exit');
 

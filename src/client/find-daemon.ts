@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { errnoOf } from '../base/files.ts';
+import { isAlive } from '../process/identity.ts';
 import { DaemonError } from '../protocol/errors.ts';
 import type { Address } from './connection.ts';
 
@@ -33,7 +34,7 @@ export async function findDaemon(stateDir: string): Promise<FoundDaemon> {
   });
   const presence = Presence.safeParse(parse(text));
   if (!presence.success) throw none('daemon.json is of another version');
-  if (!runs(presence.data.pid)) throw none(`its process ${presence.data.pid} is gone`);
+  if (!isAlive(presence.data)) throw none(`its process ${presence.data.pid} is gone`);
   const token = await readFile(join(stateDir, 'token'), 'utf8').catch((error: unknown) => {
     throw none(`its token cannot be read: ${errnoOf(error)}`, error);
   });
@@ -45,14 +46,5 @@ function parse(text: string): unknown {
     return JSON.parse(text);
   } catch {
     return undefined; // no presence
-  }
-}
-
-/** Says only that a process has this pid: whether it is the daemon shows when it answers. */
-function runs(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return errnoOf(error) === 'EPERM';
   }
 }

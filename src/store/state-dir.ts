@@ -10,7 +10,10 @@ const early = new Set([...folders, 'config.json', 'compile-cache']);
 /** What tells that a daemon was here. */
 const ours = ['lock', 'harnessd.db'];
 
-/** Makes the state directory, private to its owner. One that holds something else is left as it is. */
+/**
+ * Makes the state directory, private to its owner. One that holds something else is left as it is. Synchronous: nothing
+ * else has begun, and so many trips to the thread pool take longer than a start has for them.
+ */
 export function openStateDir(stateDir: string): void {
   try {
     makeDirectory(stateDir);
