@@ -169,6 +169,7 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
     { url: listener.url, stateDir, computerId, containment: containment.level, openTurns: tasks.openCount },
     'ready',
   );
+  setImmediate(() => void tasks.load().catch((error: unknown) => log.error({ err: error }, 'code is missing')));
 
   const resources = stack.move();
   void store.died.then((error) => {

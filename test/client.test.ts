@@ -11,6 +11,7 @@ import { findDaemon } from '../src/client/find-daemon.ts';
 import { encodeTerminalFrame } from '../src/protocol/binary-frame.ts';
 import type { DaemonError } from '../src/protocol/errors.ts';
 import { TaskId, TerminalId } from '../src/protocol/ids.ts';
+import { identityOf } from '../src/process/identity.ts';
 
 const taskId = TaskId.parse('t1');
 const terminalId = TerminalId.parse('u1');
@@ -277,10 +278,12 @@ test('a state directory leads to its daemon, and says so when there is none', as
   const none = await errorOf(findDaemon(stateDir));
   await writeFile(join(stateDir, 'daemon.json'), JSON.stringify({ ...presence, pid: gone.pid }));
   const dead = await errorOf(findDaemon(stateDir));
+  await writeFile(join(stateDir, 'daemon.json'), JSON.stringify({ ...presence, startTime: '1' }));
+  const reused = await errorOf(findDaemon(stateDir));
   await writeFile(join(stateDir, 'daemon.json'), JSON.stringify(presence));
   await writeFile(join(stateDir, 'token'), 'secret\n');
 
-  expect([none.code, dead.code]).toEqual(['daemon_unreachable', 'daemon_unreachable']);
+  expect([none.code, dead.code, reused.code]).toEqual(Array(3).fill('daemon_unreachable'));
   expect(none.message).toContain('start one with "harnessd serve"');
   expect(dead.message).toContain(`its process ${gone.pid} is gone`);
   const found = await findDaemon(stateDir);

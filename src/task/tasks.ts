@@ -45,6 +45,11 @@ export class Tasks {
     this.#queue = new TurnQueue({ concurrency: limits.concurrency, log });
   }
 
+  /** The code that runs turns: needed by the first one, and loaded no later than just after the start, lest it be of another version. */
+  async load(): Promise<void> {
+    this.#Turn ??= (await import('./turn.ts')).Turn;
+  }
+
   /** Goes on with what an earlier daemon left, and clears away what it had no time to. */
   async recover(): Promise<void> {
     const { store, layout, hosts, limits, log } = this.#options.services;
@@ -62,7 +67,7 @@ export class Tasks {
     ];
     for (const cleared of clearing)
       void cleared.catch((error: unknown) => log.error({ err: error }, 'not cleared away; the next start tries again'));
-    if (open.length > 0) await this.#loadTurn();
+    if (open.length > 0) await this.load();
     this.#queue.add(...open.map((row) => this.#turn(row)));
   }
 
@@ -193,7 +198,7 @@ export class Tasks {
   async #withPrompt(turnId: TurnId, prompt: string, record: () => Promise<Ref & { isNew: boolean }>): Promise<Ref> {
     const { services } = this.#options;
     const files = services.layout.turn(turnId);
-    await this.#loadTurn();
+    await this.load();
     try {
       await files.make();
       await writeNewFile(files.prompt, prompt, [files.dir, services.layout.turnsDir]);
@@ -246,11 +251,6 @@ export class Tasks {
   #queued({ executor, model }: NewTurn, prompt: string) {
     const mask = new Mask(this.#options.services.secrets.map((secret) => secret.open()));
     return { type: 'turn.queued', data: { prompt: mask.text(prompt), executor, model } } as const;
-  }
-
-  /** The code that runs turns is loaded before the first one is recorded, not at start: a daemon is ready sooner. */
-  async #loadTurn(): Promise<void> {
-    this.#Turn ??= (await import('./turn.ts')).Turn;
   }
 
   #turn(row: TurnRow): Turn {
