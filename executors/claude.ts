@@ -140,6 +140,7 @@ export const claude = defineExecutor<State>({
       'stream-json',
       '--verbose',
       '--dangerously-skip-permissions',
+      '--strict-mcp-config', // no server but those that it is given by file, whatever the workspace names
       '--model',
       model,
       ...(resume === undefined ? [] : ['--resume', resume]),

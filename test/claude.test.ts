@@ -176,6 +176,7 @@ describe('the plan', () => {
     'stream-json',
     '--verbose',
     '--dangerously-skip-permissions',
+    '--strict-mcp-config',
     '--model',
     'm',
   ];
