@@ -1,33 +1,17 @@
-import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortable } from '../base/abortable.ts';
-import { Mask } from '../base/mask.ts';
 import type { Executor } from '../kit/executor.ts';
 import type { Ending, Evidence, NewEvent, StopCause } from '../protocol/events.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
 import type { HostClient } from '../pty-host/client.ts';
 import { HostError } from '../pty-host/host-error.ts';
-import { journalDirectory, readTerminalRecord } from '../pty-host/terminal-record.ts';
-import { journalSize } from '../pty-host/journal-reader.ts';
+import { readTerminalRecord } from '../pty-host/terminal-record.ts';
 import type { TaskRow, TurnChange, TurnRow } from '../store/rows.ts';
-import { CaptureReader, watchGrowth, type CaptureLine } from './capture.ts';
-import { decideEnding, type TurnExit } from './ending.ts';
-import { ExitWatch } from './exit-watch.ts';
-import {
-  launchFailure,
-  LaunchFailure,
-  markerName,
-  prepareLaunch,
-  readLaunch,
-  sessionToResume,
-  type Launch,
-} from './launch.ts';
+import { followTurn } from './follow-turn.ts';
+import { launchFailure, LaunchFailure, prepareLaunch, readLaunch, sessionToResume, type Launch } from './launch.ts';
 import type { TurnFiles } from './layout.ts';
-import { Parse } from './parse.ts';
-import { terminalTail } from './terminal-tail.ts';
 import { TurnRecord, type RecordOptions } from './turn-record.ts';
 import type { TurnServices } from './turn-services.ts';
-import { Watchdog } from './watchdog.ts';
 
 const reconnectMs = 50;
 
@@ -49,7 +33,6 @@ export class Turn {
   #preparing: Promise<Launch> | undefined;
   /** The recording of a cancel before the launch. */
   #cancelling: Promise<void> | undefined;
-  #wake = Promise.withResolvers<void>();
 
   constructor(services: TurnServices, task: TaskRow, row: TurnRow) {
     this.#services = services;
@@ -94,7 +77,16 @@ export class Turn {
       const launch = this.#row.state === 'queued' ? await this.#launch() : undefined;
       if (this.#isCancelled) return await this.#cancelling; // not before: a turn that comes back without an end is run again
       if (this.#row.state === 'launching') await this.#spawn(launch);
-      await this.#follow();
+      const { ending, evidence } = await followTurn({
+        services: this.#services,
+        record: this.#recorded,
+        files: this.#files,
+        definition: this.#definition(),
+        stopCause: () => this.#stopCause,
+        stop: (cause) => this.stop(cause),
+        signal: this.#detached.signal,
+      });
+      await this.#end(ending, evidence);
     } catch (error) {
       if (this.#detached.signal.aborted) return;
       if (!(error instanceof LaunchFailure)) throw error;
@@ -130,7 +122,6 @@ export class Turn {
   /** Lets go of the turn without ending it. */
   detach(): void {
     this.#detached.abort();
-    this.#wake.resolve();
   }
 
   async #launch(): Promise<Launch | undefined> {
@@ -174,7 +165,7 @@ export class Turn {
     const request = prepared?.request ?? (await readLaunch(this.#files));
     for (;;) {
       const known = this.#row.hostId === null ? null : hosts.byId(this.#row.hostId);
-      if (!known && (await readTerminalRecord(layout.stateDir, this.id))) return; // its host has died since: #follow finds how it ended
+      if (!known && (await readTerminalRecord(layout.stateDir, this.id))) return; // its host has died since: it is found how it ended
       const host = known ?? (await this.#newestHost());
       if (host.hostId !== this.#row.hostId) await this.#record({ hostId: host.hostId }, []);
       try {
@@ -190,95 +181,6 @@ export class Turn {
         await delay(reconnectMs, undefined, { signal: this.#detached.signal });
       }
     }
-  }
-
-  async #follow(): Promise<void> {
-    const { hosts, layout, limits, clock, log, onStep } = this.#services;
-    const onFault = (error: unknown): void => log.error({ err: error, turnId: this.id }, 'a turn could not be watched');
-    using watch = await ExitWatch.open({
-      hosts,
-      stateDir: layout.stateDir,
-      terminalId: this.id,
-      hostId: this.#row.hostId,
-      graceMs: limits.graceMs,
-      onExit: () => this.#wake.resolve(),
-      onFault,
-    });
-    const secrets = JSON.parse(await readFile(this.#files.secrets, 'utf8')) as string[]; // written by prepareLaunch
-    const parse = new Parse(this.#definition().parser, new Mask(secrets));
-    await parse.refold(this.#files.capture, { upTo: this.#row.captureOffset, maxLineBytes: limits.lineBytes });
-    await using reader = await CaptureReader.open(this.#files.capture, {
-      offset: this.#row.captureOffset,
-      maxLineBytes: limits.lineBytes,
-    });
-    using _growth = watchGrowth(this.#files.capture, () => this.#wake.resolve());
-    using watchdog = new Watchdog({
-      clock,
-      limits,
-      deadlineAt: this.#row.deadlineAt!, // recorded at the launch
-      activeAt: this.#row.activeAt!,
-      stopCause: () => this.#stopCause,
-      isBusy: async () => parse.hasOpenCall || this.#hasLiveChildren(),
-      captureSize: async () => {
-        await this.#recorded.lookAtDisk(this.#files.dir);
-        return (await reader.size()) + (await journalSize(journalDirectory(layout.stateDir, this.id)));
-      },
-      onLimit: (cause) => void this.stop(cause).catch(onFault), // the next tick asks again
-      onFault,
-    });
-    if (this.#stopCause !== null) this.#endTree(); // asked for before the executor was there, or before an earlier daemon was killed
-
-    for (;;) {
-      const exit = watch.exit;
-      const { lines, atEnd } = await reader.read();
-      if (lines.length > 0) {
-        onStep('parse.read');
-        await this.#recordLines(parse, lines, { isOver: () => watch.exit !== undefined });
-        watchdog.touch(parse.retryDelayMs);
-      } else if (atEnd && exit) {
-        onStep('exit.seen');
-        const partial = reader.takePartial();
-        if (partial) await this.#recordLines(parse, [partial], { partial: true, isOver: () => true });
-        return await this.#conclude(parse, exit);
-      } else if (atEnd) {
-        await this.#wake.promise;
-        this.#wake = Promise.withResolvers();
-      }
-      this.#detached.signal.throwIfAborted();
-    }
-  }
-
-  async #recordLines(
-    parse: Parse,
-    lines: readonly CaptureLine[],
-    { partial = false, isOver }: { partial?: boolean; isOver: () => boolean },
-  ): Promise<void> {
-    const { clock, onStep } = this.#services;
-    const events = lines.flatMap((line) => parse.line(line, { partial }));
-    onStep('parse.folded');
-    const { session } = parse;
-    await this.#record(
-      { captureOffset: lines.at(-1)!.end, activeAt: clock.now(), ...(session !== undefined && { session }) },
-      events,
-      { isUrgent: () => isOver() || this.#stopCause !== null }, // an ending that waits behind it must not wait for the disk
-    );
-    onStep('parse.committed');
-  }
-
-  async #conclude(parse: Parse, exit: TurnExit): Promise<void> {
-    const { layout, onStep } = this.#services;
-    const parsed = parse.end(exit.kind === 'exit' ? exit.exit : { code: null, signal: null });
-    await this.#recorded.lookAtDisk(this.#files.dir);
-    const terminal = parse.masked(await terminalTail(journalDirectory(layout.stateDir, this.id)));
-    const { ending, evidence } = decideEnding({
-      exit,
-      parsed,
-      stopCause: this.#stopCause,
-      sawFullDisk: this.#recorded.sawFullDisk,
-      terminal,
-    });
-    onStep('ending.folded');
-    await this.#end(ending, evidence);
   }
 
   async #end(
@@ -331,17 +233,6 @@ export class Turn {
     void host
       ?.end({ id: this.id, signal: this.#definition().stopSignal, graceMs: limits.graceMs })
       .catch((error: unknown) => log.debug({ err: error, turnId: this.id }, 'the host did not take it'));
-  }
-
-  async #hasLiveChildren(): Promise<boolean> {
-    const status = this.#services.hosts.terminals().find(({ id }) => id === this.id);
-    if (!status) return false;
-    const { cgroup, pid, startTime } = status;
-    return this.#services.containment.liveChildren({
-      cgroup,
-      leader: { pid, startTime },
-      marker: { name: markerName, value: this.id },
-    });
   }
 
   #definition(): Executor {
