@@ -365,6 +365,16 @@ describe('the process', () => {
     expect(file).not.toContain('secret-');
   });
 
+  test('leaves when nobody has asked for long', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'offline-model-'));
+    try {
+      const { child } = await start(dir, '--idle-exit-ms', '1');
+      expect(await once(child, 'exit')).toEqual([0, null]);
+    } finally {
+      await rm(dir, { recursive: true, force: true });
+    }
+  });
+
   test('comes back on the same port, alone, and leaves with its directory', async () => {
     const own = await mkdtemp(join(tmpdir(), 'offline-model-'));
     try {
