@@ -146,9 +146,9 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
       clock,
       isAuthorized: (authorization) => tokenCheck.accepts(authorization),
       readiness: () => ({
-        ready: !ending.signal.aborted,
+        ready: !ending.signal.aborted && store.isOpen,
         components: {
-          store: 'ok',
+          store: store.isOpen ? 'ok' : 'failed',
           containment: containment.level,
           isolation: 'none',
           terminals: hosts.terminals().length,

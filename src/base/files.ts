@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, open, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { chmod, open, readdir, rename, rm, statfs, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+
+const fullBelowBytes = 64 * 1024;
 
 /** Makes a directory's entries durable: a rename is not, until its directory is synced. */
 export async function syncDirectory(path: string): Promise<void> {
@@ -53,6 +55,12 @@ export function errnoOf(error: unknown): string | undefined {
 /** Whether something failed for want of space: a full disk, a quota, or a limit on a file's size. */
 export function isDiskFull(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(errnoOf(error) ?? '');
+}
+
+/** Whether a file system has so little room left that a program cannot have written what it wanted to. */
+export async function isFileSystemFull(path: string): Promise<boolean> {
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize < fullBelowBytes;
 }
 
 /** Removes a directory and all in it, also what its owner has made unwritable (as Go's module cache is). */

@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { flushCompileCache, getCompileCacheDir } from 'node:module';
+import { dirname } from 'node:path';
 
 /**
  * Whether this process compiled its own sources and has now left the result for the next. What strips their types stays
@@ -16,4 +17,10 @@ export function hasFilledCompileCache(): boolean {
 /** Each write into it is a file made aside and renamed, which the directory's own time tells. */
 function lastWrite(directory: string): number {
   return statSync(directory, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+/** The environment by which another process or thread uses this one's compile cache, from its first file on. */
+export function compileCacheEnv(): Record<string, string> {
+  const directory = getCompileCacheDir(); // of this version of Node, within the one that is to be named
+  return directory === undefined ? {} : { NODE_COMPILE_CACHE: dirname(directory) };
 }

@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { getCompileCacheDir } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { compileCacheEnv } from '../base/warm-start.ts';
 import { connect } from '../client/client.ts';
 import { findDaemon, type FoundDaemon } from '../client/find-daemon.ts';
 import { isAlive } from '../process/identity.ts';
@@ -34,7 +34,7 @@ export async function findOrStartDaemon(context: Context, stateDir: string): Pro
   try {
     const child = spawn(process.execPath, serveArgs(context, stateDir), {
       detached: true,
-      env: { ...compileCache(), ...withoutNpm(context.env) },
+      env: { ...compileCacheEnv(), ...withoutNpm(context.env) },
       stdio: ['ignore', output, output],
     });
     child.unref();
@@ -98,10 +98,4 @@ function withoutNpm(env: Env): Record<string, string> {
     (entry): entry is [string, string] => entry[1] !== undefined && !/^npm_/i.test(entry[0]),
   );
   return Object.fromEntries(kept);
-}
-
-/** So that the daemon finds even its first file compiled. */
-function compileCache(): Record<string, string> {
-  const directory = getCompileCacheDir(); // of this version of Node, within the one that is to be named
-  return directory === undefined ? {} : { NODE_COMPILE_CACHE: dirname(directory) };
 }

@@ -1,5 +1,5 @@
-import { statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isFileSystemFull } from '../base/files.ts';
 import { Mask, StreamMask } from '../base/mask.ts';
 import type { Containment } from '../process/containment.ts';
 import type { Ended } from '../process/end-tree.ts';
@@ -21,8 +21,6 @@ import {
   writeSpawnRecord,
   type SpawnRecord,
 } from './terminal-record.ts';
-
-const fullDiskBytes = 64 * 1024;
 
 export interface TerminalContext {
   readonly stateDir: string;
@@ -127,7 +125,7 @@ export class Terminal {
     const id = this.#id;
     const leader = await this.#pty.exited;
     const at = Date.now();
-    const wasFull = await isFull(this.#context.stateDir).catch(() => false); // before ending the rest can make room
+    const wasFull = await isFileSystemFull(this.#context.stateDir).catch(() => false); // before ending the rest can make room
     const { ended, leftover, oomKills } = await this.end({ graceMs });
     if (leftover > 0) this.#context.log('processes survived', { id, leftover });
     await this.#drain();
@@ -184,10 +182,4 @@ export class Terminal {
       if (!this.#isPaused && performance.now() - this.#lastOutput >= silenceMs) this.#pty.close();
     }
   }
-}
-
-/** Whether a program could not have written its output: it has no other way to say so. */
-async function isFull(stateDir: string): Promise<boolean> {
-  const { bavail, bsize } = await statfs(stateDir);
-  return bavail * bsize < fullDiskBytes;
 }

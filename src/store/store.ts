@@ -53,6 +53,11 @@ export class Store implements AsyncDisposable {
     }
   }
 
+  /** Whether anything can be recorded. */
+  get isOpen(): boolean {
+    return this.#writer.isOpen;
+  }
+
   /** Resolves when nothing can be recorded any more, which only another start can mend. */
   get died(): Promise<Error> {
     return this.#writer.died;

@@ -36,6 +36,10 @@ export class Writer implements AsyncDisposable {
     return new Writer(worker);
   }
 
+  get isOpen(): boolean {
+    return this.#closed === undefined;
+  }
+
   /** Resolves when the thread has ended by itself: nothing can be recorded any more. */
   get died(): Promise<Error> {
     return this.#died.promise;
@@ -66,7 +70,7 @@ export class Writer implements AsyncDisposable {
     this.#committing = undefined;
     settled.forEach(({ resolve, reject }, index) => {
       const { result, failure } = outcomes[index]!;
-      if (failure) reject(new DaemonError(failure.code, failure.message));
+      if (failure) reject(errorOf(failure));
       else resolve(result);
     });
     this.#commitNext();
@@ -89,4 +93,10 @@ export class Writer implements AsyncDisposable {
     this.#closed ??= new DaemonError('shutting_down', 'the daemon is stopping');
     await this.#worker.terminate();
   }
+}
+
+/** What went wrong inside is for the log, not for a peer. */
+function errorOf({ code, message }: NonNullable<FromWriter['outcomes'][number]['failure']>): DaemonError {
+  if (code !== 'internal') return new DaemonError(code, message);
+  return new DaemonError(code, 'a fault of the daemon; its log has the cause', { cause: new Error(message) });
 }

@@ -1,12 +1,11 @@
-import { statfs } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { isFileSystemFull } from '../base/files.ts';
 import { DaemonError } from '../protocol/errors.ts';
 import type { NewEvent } from '../protocol/events.ts';
 import type { TurnChange, TurnRow } from '../store/rows.ts';
 import type { TurnServices } from './turn-services.ts';
 
 const retryMs = 1_000;
-const fullDiskBytes = 64 * 1024;
 
 export interface RecordOptions {
   /** Whether space is kept for it on a full disk; asked anew at each try. */
@@ -71,7 +70,6 @@ export class TurnRecord {
 
   /** An executor that cannot write its output has no other way to say so. */
   async lookAtDisk(path: string): Promise<void> {
-    const { bavail, bsize } = await statfs(path);
-    if (bavail * bsize < fullDiskBytes) this.#sawFullDisk = true;
+    if (await isFileSystemFull(path)) this.#sawFullDisk = true;
   }
 }
