@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { z } from 'zod';
 import {
   defineExecutor,
@@ -20,35 +21,45 @@ interface State {
   readonly isAnswering: boolean;
 }
 
+const mcpFile = 'harnessd-mcp.json';
+const credentialFile = '.credentials.json';
+const variables = {
+  credits: 'ANTHROPIC_AUTH_TOKEN',
+  api_key: 'ANTHROPIC_API_KEY',
+  oauth: 'CLAUDE_CODE_OAUTH_TOKEN',
+} as const;
+
 export const claude = defineExecutor<State>({
   id: 'claude',
   title: 'Claude Code',
-  binaries: {
-    'linux-x64': '@anthropic-ai/claude-code-linux-x64/claude',
-    'linux-arm64': '@anthropic-ai/claude-code-linux-arm64/claude',
-    'linux-x64-musl': '@anthropic-ai/claude-code-linux-x64-musl/claude',
-    'linux-arm64-musl': '@anthropic-ai/claude-code-linux-arm64-musl/claude',
-    'darwin-x64': '@anthropic-ai/claude-code-darwin-x64/claude',
-    'darwin-arm64': '@anthropic-ai/claude-code-darwin-arm64/claude',
+  program: {
+    binaries: {
+      'linux-x64': '@anthropic-ai/claude-code-linux-x64/claude',
+      'linux-arm64': '@anthropic-ai/claude-code-linux-arm64/claude',
+      'linux-x64-musl': '@anthropic-ai/claude-code-linux-x64-musl/claude',
+      'linux-arm64-musl': '@anthropic-ai/claude-code-linux-arm64-musl/claude',
+      'darwin-x64': '@anthropic-ai/claude-code-darwin-x64/claude',
+      'darwin-arm64': '@anthropic-ai/claude-code-darwin-arm64/claude',
+    },
   },
+  provider: 'anthropic',
+  modes: ['credits', 'api_key', 'oauth'],
   defaultModel: 'claude-sonnet-4.6',
-  models: { 'claude-sonnet-4.6': 'claude-sonnet-4-6', 'claude-opus-4.6': 'claude-opus-4-6' },
-  credentialVariables: {
-    api_key: 'ANTHROPIC_API_KEY',
-    bearer: 'ANTHROPIC_AUTH_TOKEN',
-    oauth: 'CLAUDE_CODE_OAUTH_TOKEN',
-  },
+  credentialVariables: variables,
+  credentialFile,
   baseUrlVariable: 'ANTHROPIC_BASE_URL',
   stopSignal: 'SIGINT', // only then does it give a last result, with what was used
   conversation: (session) => `projects/*/${session}.jsonl`,
 
-  plan: ({ prompt, model, resume, credential, configDir, tmpDir }) => ({
+  plan: ({ prompt, model, resume, credential, mcp, configDir, tmpDir }) => ({
     args: [
       '--print',
       '--output-format',
       'stream-json',
       '--verbose',
       '--dangerously-skip-permissions',
+      '--mcp-config',
+      join(configDir, mcpFile),
       '--strict-mcp-config', // no server but those that it is given by file, whatever the workspace names
       '--model',
       model,
@@ -61,12 +72,25 @@ export const claude = defineExecutor<State>({
       CLAUDE_CODE_MAX_RETRIES: '3', // its own default of 10 keeps a turn for three minutes at a door that is shut
       DISABLE_AUTOUPDATER: '1',
       IS_SANDBOX: '1', // as root it refuses to run without asking, unless told that the machine is its own
-      [{ api_key: 'ANTHROPIC_API_KEY', bearer: 'ANTHROPIC_AUTH_TOKEN', oauth: 'CLAUDE_CODE_OAUTH_TOKEN' }[
-        credential.kind
-      ]]: credential.value,
+      ENABLE_TOOL_SEARCH: 'false', // else the tools of MCP servers are hidden behind a search
+      // Whatever it would ask another model for, a sub-agent or a title, it asks the turn's own.
+      ANTHROPIC_DEFAULT_OPUS_MODEL: model,
+      ANTHROPIC_DEFAULT_SONNET_MODEL: model,
+      ANTHROPIC_DEFAULT_HAIKU_MODEL: model,
+      ANTHROPIC_DEFAULT_FABLE_MODEL: model,
+      ANTHROPIC_SMALL_FAST_MODEL: model,
+      CLAUDE_CODE_SUBAGENT_MODEL: model,
+      ...(!credential.isFile && { [variables[credential.mode]]: credential.value }),
       ...(credential.baseUrl !== undefined && { ANTHROPIC_BASE_URL: credential.baseUrl }),
     },
-    files: {},
+    files: {
+      [mcpFile]: JSON.stringify({
+        mcpServers: {
+          [mcp.name]: { type: 'http', url: mcp.url, headers: { Authorization: `Bearer ${mcp.token.open()}` } },
+        },
+      }),
+      ...(credential.isFile && { [credentialFile]: credential.value.open() }),
+    },
     stdin: prompt,
   }),
 

@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import pino, { type Logger } from 'pino';
 import { executors } from '../executors/index.ts';
+import { models } from '../executors/models.ts';
 import manifest from '../package.json' with { type: 'json' };
 import { systemClock } from './base/clock.ts';
 import { crashPoint } from './base/crash-point.ts';
@@ -78,9 +79,10 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
   const installed = new InstalledExecutors({
     definitions: executors,
     cliDir: join(productDir, 'executors', 'cli'),
-    binaries: { claude: config.executors.claudeBinary },
+    binaries: Object.fromEntries(config.executors.binaries.map((entry) => entry.split('=', 2) as [string, string])),
     versions: Object.fromEntries(versions),
   });
+  const door = Promise.withResolvers<string>();
   const tasks = new Tasks({
     executorIds: installed.ids,
     defaultExecutor: config.executors.default,
@@ -103,6 +105,8 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
       secrets: [token, ...credentials.all],
       executor: (id) => installed.get(id),
       provider: (executor) => providers.of(executor),
+      nativeModel: (id) => models.find((model) => model.id === id)?.native ?? id,
+      mcpUrl: () => door.promise,
     },
   });
 
@@ -128,13 +132,13 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
     page: { maxEvents: config.limits.pageEvents, maxBytes: config.limits.pageBytes },
     info,
     executors: () =>
-      installed.all().map(({ definition, binary, version, command }) => ({
+      installed.all().map(({ definition, argv, version, command }) => ({
         executor: definition.id,
         title: definition.title,
-        available: binary !== undefined,
+        available: argv !== undefined,
         ...(version !== undefined && { version }),
         defaultModel: definition.defaultModel,
-        ...(binary === undefined && { command }),
+        ...(argv === undefined && { command }),
       })),
     stop: (options) => void stop(options), // it logs its own failure
   });
@@ -159,6 +163,7 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
     }),
   );
 
+  door.resolve(`http://${new URL(listener.url).host}/mcp`);
   const presencePath = join(stateDir, 'daemon.json');
   await writeFileAtomic(
     presencePath,

@@ -42,7 +42,16 @@ const table: ImportTable = {
     'src/pty-host',
     'src/credentials',
   ],
-  'src/cli': ['src/base', 'src/protocol', 'src/client', 'src/config', 'src/process', 'src/install', 'executors'],
+  'src/cli': [
+    'src/base',
+    'src/protocol',
+    'src/client',
+    'src/config',
+    'src/process',
+    'src/install',
+    'src/kit',
+    'executors',
+  ],
   'src/daemon.ts': 'everything',
   'src/main.ts': ['src/daemon.ts', 'src/config', 'src/base', 'src/cli', 'src/store'], // the store's thread starts first
 };

@@ -164,7 +164,8 @@ describe('the plan', () => {
   const request = (credential: Partial<Credential>, more: Partial<PlanRequest> = {}): PlanRequest => ({
     prompt: '--help\n-p',
     model: 'm',
-    credential: { kind: 'api_key', value: key, ...credential },
+    credential: { mode: 'api_key', value: key, ...credential },
+    mcp: { name: 'harnessd', url: 'http://127.0.0.1:7/mcp', token: new Secret('turn-token') },
     workspace: '/w',
     configDir: '/c',
     tmpDir: '/t',
@@ -176,6 +177,8 @@ describe('the plan', () => {
     'stream-json',
     '--verbose',
     '--dangerously-skip-permissions',
+    '--mcp-config',
+    '/c/harnessd-mcp.json',
     '--strict-mcp-config',
     '--model',
     'm',
@@ -187,29 +190,47 @@ describe('the plan', () => {
     CLAUDE_CODE_MAX_RETRIES: '3',
     DISABLE_AUTOUPDATER: '1',
     IS_SANDBOX: '1',
+    ENABLE_TOOL_SEARCH: 'false',
+    ANTHROPIC_DEFAULT_OPUS_MODEL: 'm',
+    ANTHROPIC_DEFAULT_SONNET_MODEL: 'm',
+    ANTHROPIC_DEFAULT_HAIKU_MODEL: 'm',
+    ANTHROPIC_DEFAULT_FABLE_MODEL: 'm',
+    ANTHROPIC_SMALL_FAST_MODEL: 'm',
+    CLAUDE_CODE_SUBAGENT_MODEL: 'm',
   };
+  const server = { type: 'http', url: 'http://127.0.0.1:7/mcp', headers: { Authorization: 'Bearer turn-token' } };
+  const files = { 'harnessd-mcp.json': JSON.stringify({ mcpServers: { harnessd: server } }) };
 
   test.for([
     ['api_key', 'ANTHROPIC_API_KEY'],
-    ['bearer', 'ANTHROPIC_AUTH_TOKEN'],
+    ['credits', 'ANTHROPIC_AUTH_TOKEN'],
     ['oauth', 'CLAUDE_CODE_OAUTH_TOKEN'],
   ] as const)(
-    'gives a credential of the kind %s by exactly one variable, and the prompt by standard input',
-    ([kind, name]) => {
-      expect(claude.plan(request({ kind }))).toEqual({
+    'gives a credential of the mode %s by exactly one variable, and the prompt by standard input',
+    ([mode, name]) => {
+      expect(claude.plan(request({ mode }))).toEqual({
         args,
         env: { ...env, [name]: key },
-        files: {},
+        files,
         stdin: '--help\n-p',
       });
     },
   );
 
+  test('gives a login by its own file, and by no variable', () => {
+    expect(claude.plan(request({ mode: 'oauth', isFile: true }))).toEqual({
+      args,
+      env,
+      files: { ...files, '.credentials.json': 'key' },
+      stdin: '--help\n-p',
+    });
+  });
+
   test('goes on with a conversation, and asks another address', () => {
     expect(claude.plan(request({ baseUrl: 'http://127.0.0.1:1' }, { resume: 'abc' }))).toEqual({
       args: [...args, '--resume', 'abc'],
       env: { ...env, ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: 'http://127.0.0.1:1' },
-      files: {},
+      files,
       stdin: '--help\n-p',
     });
   });

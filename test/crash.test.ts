@@ -66,7 +66,7 @@ const crashes = [
 
 test.for(crashes)('[P2.1] kill -9 at the step %s loses and repeats nothing', { timeout: 30_000 }, async (step) => {
   await using daemon = await prepareDaemon({
-    flags: { 'executors-claude-binary': fakeClaude, 'faults-crash-at': step },
+    flags: { 'executors-binaries': `claude=${fakeClaude}`, 'faults-crash-at': step },
   });
   await daemon.start();
   await using subscriber = new Subscriber(daemon);
@@ -82,7 +82,7 @@ test.for(crashes)('[P2.1] kill -9 at the step %s loses and repeats nothing', { t
 
 test('[P2.1] what was launched before a crash is followed, whatever it would be launched as after it', async () => {
   await using daemon = await prepareDaemon({
-    flags: { 'executors-claude-binary': fakeClaude, 'faults-crash-at': 'launch.spawned' },
+    flags: { 'executors-binaries': `claude=${fakeClaude}`, 'faults-crash-at': 'launch.spawned' },
   });
   await daemon.start();
   await using subscriber = new Subscriber(daemon);
@@ -91,7 +91,7 @@ test('[P2.1] what was launched before a crash is followed, whatever it would be 
   await daemon.crashed;
   await daemon.kill();
   await daemon.start({
-    flags: { 'faults-crash-at': 'never', 'offline-model': 'off', 'executors-claude-binary': '/nowhere' },
+    flags: { 'faults-crash-at': 'never', 'offline-model': 'off', 'executors-binaries': 'claude=/nowhere' },
   });
   const ended = await checkOracle(daemon, subscriber, turnId, capture);
   expect(ended.data).toMatchObject({ outcome: 'succeeded', evidence: { exitCode: 0 } });
@@ -166,7 +166,7 @@ test(
   '[P2.3] a pty host that dies while the daemon is down is found lost at the next start',
   { timeout: 30_000 },
   async () => {
-    await using daemon = await startDaemon({ flags: { 'executors-claude-binary': fakeClaude } });
+    await using daemon = await startDaemon({ flags: { 'executors-binaries': `claude=${fakeClaude}` } });
     await using subscriber = new Subscriber(daemon);
     const { turnId } = await createStubbornly(daemon, { prompt: 'say begun\nescape\nsleep 600000' });
     const capture = await keepCapture(daemon, turnId);
@@ -184,7 +184,7 @@ test(
   '[P2.6] SIGTERM detaches: the turn runs on, and the next daemon finds it with nothing lost',
   { timeout: 30_000 },
   async () => {
-    await using daemon = await startDaemon({ flags: { 'executors-claude-binary': fakeClaude } });
+    await using daemon = await startDaemon({ flags: { 'executors-binaries': `claude=${fakeClaude}` } });
     await using subscriber = new Subscriber(daemon);
     const { turnId } = await createStubbornly(daemon, { prompt: `play ${transcript} 200\nsay the end` });
     const capture = await keepCapture(daemon, turnId);

@@ -13,7 +13,7 @@ const MiB = 1024 * KiB;
 /** A daemon whose state directory is a small disk of its own. */
 async function startOnSmallDisk(skip: (condition: boolean, reason: string) => void): Promise<TestDaemon> {
   const daemon = await prepareDaemon({
-    flags: { 'executors-claude-binary': join(programs, 'fake-claude.mjs'), 'hosts-disk-full-ms': 1000 },
+    flags: { 'executors-binaries': `claude=${join(programs, 'fake-claude.mjs')}`, 'hosts-disk-full-ms': 1000 },
   });
   await mkdir(daemon.stateDir);
   let refused = '';

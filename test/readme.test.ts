@@ -17,7 +17,7 @@ describe('the README', () => {
 
   test('its client runs a task over a plain WebSocket and prints what happens', async () => {
     await using daemon = await startDaemon({
-      flags: { 'executors-claude-binary': join(programs, 'fake-claude.mjs') },
+      flags: { 'executors-binaries': `claude=${join(programs, 'fake-claude.mjs')}` },
     });
     const { stdout, stderr } = await run(process.execPath, [example, 'say hello\nresult'], {
       env: { HARNESSD_STATE_DIR: daemon.stateDir },

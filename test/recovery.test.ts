@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { prepareDaemon, programs, startDaemon, type TestDaemon } from './support/daemon.ts';
 
-const fake = { 'executors-claude-binary': join(programs, 'fake-claude.mjs') };
+const fake = { 'executors-binaries': `claude=${join(programs, 'fake-claude.mjs')}` };
 
 async function hostPid(daemon: TestDaemon): Promise<number> {
   const hosts = join(daemon.stateDir, 'hosts');

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { prepareDaemon, productDir, programs, startDaemon, type TestDaemon } from './support/daemon.ts';
 import { openPeer } from './support/peer.ts';
 
-const flags = { 'executors-claude-binary': join(programs, 'fake-claude.mjs') };
+const flags = { 'executors-binaries': `claude=${join(programs, 'fake-claude.mjs')}` };
 
 interface Ended {
   code: number;

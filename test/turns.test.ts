@@ -11,7 +11,7 @@ const fakeClaude = join(programs, 'fake-claude.mjs');
 const forever = 'sleep 600000';
 
 const fakeOptions = ({ flags = {}, env = {} }: DaemonOptions = {}): DaemonOptions => ({
-  flags: { 'executors-claude-binary': fakeClaude, ...flags },
+  flags: { 'executors-binaries': `claude=${fakeClaude}`, ...flags },
   env,
 });
 const startFake = (options: DaemonOptions = {}): Promise<TestDaemon> => startDaemon(fakeOptions(options));
@@ -340,7 +340,7 @@ describe('what has gone before the launch', () => {
     const binary = join(daemon.dir, 'claude');
     await copyFile(fakeClaude, `${binary}.mjs`);
     await chmod(`${binary}.mjs`, 0o755);
-    await daemon.start({ flags: { 'executors-claude-binary': `${binary}.mjs` } });
+    await daemon.start({ flags: { 'executors-binaries': `claude=${binary}.mjs` } });
     const client = await daemon.client();
     const gate = join(daemon.dir, 'gate');
     const { taskId } = await client.call('task.create', { prompt: `await ${gate}\nresult` });
@@ -362,7 +362,7 @@ describe('what has gone before the launch', () => {
     await using daemon = await prepareDaemon();
     const binary = join(daemon.dir, 'claude');
     await writeFile(binary, '#!/nowhere/node\n', { mode: 0o755 });
-    await daemon.start({ flags: { 'executors-claude-binary': binary } });
+    await daemon.start({ flags: { 'executors-binaries': `claude=${binary}` } });
     const first = await daemon.run({ prompt: 'result' });
     expect(first.ended.data).toMatchObject({
       outcome: 'failed',

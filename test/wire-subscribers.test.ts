@@ -14,7 +14,7 @@ let daemon: TestDaemon;
 
 beforeAll(async () => {
   daemon = await startDaemon({
-    flags: { 'executors-claude-binary': join(programs, 'fake-claude.mjs'), 'limits-page-events': 7 },
+    flags: { 'executors-binaries': `claude=${join(programs, 'fake-claude.mjs')}`, 'limits-page-events': 7 },
   });
 });
 afterAll(() => daemon[Symbol.asyncDispose]());

@@ -15,7 +15,7 @@ let peer: Peer;
 beforeAll(async () => {
   daemon = await startDaemon({
     flags: {
-      'executors-claude-binary': fakeClaude,
+      'executors-binaries': `claude=${fakeClaude}`,
       'limits-frame-bytes': frameBytes,
       'limits-peers': 5,
       'limits-requests-per-peer': 4,

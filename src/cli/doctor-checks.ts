@@ -11,6 +11,7 @@ import { loadConfig, stateDirOf } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { isInstalled, versionOf } from '../install/cli.ts';
 import { findContainment } from '../process/containment.ts';
+import { installedProgram } from '../kit/program.ts';
 import { DaemonError } from '../protocol/errors.ts';
 import type { Result } from '../protocol/methods.ts';
 import { openClient } from './connect.ts';
@@ -156,12 +157,14 @@ async function checkCli(id: string, productDir: string): Promise<Check> {
   const pinned = await versionOf(id, productDir);
   if (!(await isInstalled(id, productDir)))
     return { name, state: 'fail', found: `its CLI ${pinned} is not installed`, todo };
-  const binary = executors.find((executor) => executor.id === id)?.binaries[`${process.platform}-${process.arch}`];
-  if (binary === undefined)
+  const argv = installedProgram(
+    executors.find((executor) => executor.id === id)!,
+    join(productDir, 'executors', 'cli'),
+  );
+  if (argv === undefined)
     return { name, state: 'fail', found: `has no program for ${process.platform}-${process.arch}` };
   try {
-    const path = join(productDir, 'executors', 'cli', id, 'node_modules', binary);
-    const { stdout } = await promisify(execFile)(path, ['--version'], {
+    const { stdout } = await promisify(execFile)(argv[0]!, [...argv.slice(1), '--version'], {
       env: { PATH: '/usr/bin:/bin' },
       timeout: 20_000,
     });

@@ -58,6 +58,12 @@ function lines(event: NewEvent, tookMs: number, paint: Paint): string[] {
       return ending(event.data, tookMs, paint);
     case 'task.deleted':
       return [paint('dim', 'the task was deleted')];
+    case 'plan.updated':
+      return event.data.entries.map(({ text, status }) =>
+        paint('dim', `  ${{ pending: '☐', in_progress: '◐', completed: '☑' }[status]} ${clip(text, shownColumns)}`),
+      );
+    case 'message.delta': // the whole message follows
+    case 'tool.output':
     case 'executor.session':
     case 'turn.running':
     case 'event.erased':

@@ -97,7 +97,7 @@ export const Config = z.strictObject({
   executors: z
     .strictObject({
       default: z.string().default('claude').describe('for tasks that name none'),
-      claudeBinary: path().optional().describe('another program than the installed Claude Code'),
+      binaries: list.describe('by executor, other programs than the installed CLIs: `claude=/opt/claude`'),
     })
     .prefault({}),
   credentials: z

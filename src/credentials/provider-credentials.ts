@@ -45,10 +45,10 @@ export class ProviderCredentials {
 
 /** Exactly one credential reaches a CLI: given two it sends both. */
 function pick({ credentialVariables, baseUrlVariable }: Executor, values: Environment): Credential | undefined {
-  const baseUrl = values[baseUrlVariable];
-  for (const kind of ['api_key', 'bearer', 'oauth'] as const) {
-    const value = values[credentialVariables[kind] ?? ''];
-    if (value) return { kind, value: new Secret(value), ...(baseUrl && { baseUrl }) };
+  const baseUrl = values[baseUrlVariable ?? ''];
+  for (const mode of ['api_key', 'credits', 'oauth'] as const) {
+    const value = values[credentialVariables[mode] ?? ''];
+    if (value) return { mode, value: new Secret(value), ...(baseUrl && { baseUrl }) };
   }
   return undefined;
 }

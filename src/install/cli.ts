@@ -32,7 +32,9 @@ const npmCi = [
 
 /** The pinned version of an executor's CLI. */
 export async function versionOf(id: string, productDir: string): Promise<string> {
-  const versions = new Set(Object.values(await pinned(folderOf(id, productDir))));
+  const specs = Object.values(await pinned(folderOf(id, productDir)));
+  // An alias (`npm:@openai/codex@0.169.0-linux-x64`) names the platform behind the version.
+  const versions = new Set(specs.map((spec) => /\d+\.\d+\.\d+/.exec(spec)?.[0]));
   const [version] = versions;
   if (version === undefined || versions.size > 1)
     throw new InstallError(`executors/cli/${id}/package.json pins no one version`);

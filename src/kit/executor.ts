@@ -1,14 +1,28 @@
 import type { Secret } from '../base/secret.ts';
 import type { Ending, Evidence, ExecutorEvent } from '../protocol/events.ts';
+import type { ModelProvider, PaymentMode } from '../protocol/payment.ts';
 
 export type { Evidence, ExecutorEvent, Reason } from '../protocol/events.ts';
+export { Secret } from '../base/secret.ts';
 
-/** How the provider is paid: a bearer token (a proxy's), the organisation's API key, or a member's OAuth access token. */
+/** What an executor shows its provider. */
 export interface Credential {
-  readonly kind: 'bearer' | 'api_key' | 'oauth';
+  /** `credits`: a bearer token of the proxy at `baseUrl`; `api_key`: the organisation's key; `oauth`: a member's access token. */
+  readonly mode: PaymentMode;
   readonly value: Secret;
-  /** Another address than the vendor's own. */
+  /** `oauth` only: the value is the text of the CLI's own credential file, which it may refresh. */
+  readonly isFile?: boolean;
+  /** Root below which the provider's paths (`/v1/…`, `/v1beta/…`) are found, without a slash at its end; default: the vendor's own. */
   readonly baseUrl?: string;
+}
+
+/** harnessd's own tools, served over MCP (streamable HTTP). */
+export interface McpServer {
+  /** The name that tools are prefixed with. */
+  readonly name: string;
+  readonly url: string;
+  /** The turn's own bearer token. */
+  readonly token: Secret;
 }
 
 /** All that a plan may depend on. */
@@ -19,6 +33,7 @@ export interface PlanRequest {
   /** Executor session to go on with. */
   readonly resume?: string;
   readonly credential: Credential;
+  readonly mcp: McpServer;
   readonly workspace: string;
   /** The task's private directory for this executor's configuration (0700). */
   readonly configDir: string;
@@ -30,7 +45,7 @@ export interface Plan {
   readonly args: readonly string[];
   /** Beside the allow-listed environment; a `Secret` is opened only in the child's environment. */
   readonly env: Readonly<Record<string, string | Secret>>;
-  /** Written 0600 under `configDir` before the launch: relative path → text. */
+  /** Written 0600 under `configDir` before the launch, and removed with the turn, for they may hold secrets: relative path → text. */
   readonly files: Readonly<Record<string, string>>;
   readonly stdin: string;
 }
@@ -49,6 +64,8 @@ export interface ParsedEnding {
 export interface Step<State> {
   readonly state: State;
   readonly events: readonly ExecutorEvent[];
+  /** The executor asks the same again and again and will not end by itself: the turn ends it, as one that retries too long. */
+  readonly isStuck?: boolean;
 }
 
 /** A pure fold over the lines that the CLI prints: the same lines give the same events, however often they are read. */
@@ -62,14 +79,17 @@ export interface Parser<State> {
 export interface ExecutorDefinition<State = unknown> {
   readonly id: string;
   readonly title: string;
-  /** Per platform (`linux-x64`): the native binary below the CLI's install folder `executors/cli/<id>/node_modules`. */
-  readonly binaries: Readonly<Record<string, string>>;
+  /** Below the CLI's install folder `executors/cli/<id>/node_modules`: a native binary per platform (`linux-x64`), or a script for our own Node. */
+  readonly program: { readonly binaries: Readonly<Record<string, string>> } | { readonly script: string };
+  /** Its vendor, whose models an `api_key` or `oauth` turn may use. */
+  readonly provider?: ModelProvider;
+  readonly modes: readonly PaymentMode[];
   readonly defaultModel: string;
-  /** Our model names → the provider's. A name that is not here is passed on as it is. */
-  readonly models: Readonly<Record<string, string>>;
   /** Environment variables by which each kind of credential comes in from the daemon's own environment or file. */
-  readonly credentialVariables: Readonly<Partial<Record<Credential['kind'], string>>>;
-  readonly baseUrlVariable: string;
+  readonly credentialVariables: Readonly<Partial<Record<PaymentMode, string>>>;
+  readonly baseUrlVariable?: string;
+  /** Where below `configDir` the CLI keeps its login, if it can be given one as a file. */
+  readonly credentialFile?: string;
   /** The signal by which the CLI ends best; it is sent after its descendants got TERM. */
   readonly stopSignal: 'SIGINT' | 'SIGTERM';
   /** Where below `configDir` a conversation is kept (a glob): one that is not there yet cannot be resumed. */

@@ -17,6 +17,9 @@ export const endings = {
     'executor_exited',
     'executor_killed',
     'executor_unavailable',
+    'executor_disabled',
+    'model_disabled',
+    'model_not_allowed',
     'credentials_required',
     'workspace_invalid',
     'spawn_failed',
@@ -62,6 +65,10 @@ export const Evidence = z.object({
 });
 export type Evidence = z.infer<typeof Evidence>;
 
+/** The kinds of tools of the Agent Client Protocol. */
+const ToolKind = z.enum(['read', 'edit', 'delete', 'move', 'search', 'execute', 'think', 'fetch', 'other']);
+export type ToolKind = z.infer<typeof ToolKind>;
+
 /** What an executor's parser can say. The Agent Client Protocol counterpart stands behind each in docs/protocol.md. */
 export const executorEventData = {
   'executor.session': z.object({ sessionId: z.string(), model: z.string().optional(), version: z.string().optional() }),
@@ -75,18 +82,37 @@ export const executorEventData = {
     messageId: z.string().optional(),
     parentCallId: z.string().optional(),
   }),
+  'message.delta': z
+    .object({ text: z.string(), messageId: z.string().optional() })
+    .describe('a part of a message while it is written; `message.added` follows with the whole'),
   'tool.called': z.object({
     callId: z.string(),
     name: z.string(),
     input: z.unknown(),
+    kind: ToolKind.optional().describe('where it is known'),
+    paths: z.array(z.string()).optional().describe('files that the call names, as the executor names them'),
     parentCallId: z.string().optional(),
+    via: z
+      .enum(['mcp', 'rpc'])
+      .optional()
+      .describe(
+        'a call that harnessd itself serves, to the executor or to a peer; absent where the executor tells of one',
+      ),
   }),
+  'tool.output': z
+    .object({ callId: z.string(), text: z.string() })
+    .describe('a part of a tool’s output while it runs; `tool.finished` follows with the whole'),
   'tool.finished': z.object({
     callId: z.string(),
     outcome: z.enum(['ok', 'error']),
     output: z.string(),
     exitCode: z.int().optional().describe('where the executor tells it'),
   }),
+  'plan.updated': z
+    .object({
+      entries: z.array(z.object({ text: z.string(), status: z.enum(['pending', 'in_progress', 'completed']) })),
+    })
+    .describe('the executor’s whole list of steps, each time it changes'),
   'usage.reported': z.object({
     model: z.string(),
     inputTokens: count.describe('not read from a cache'),

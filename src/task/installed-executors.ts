@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Executor } from '../kit/executor.ts';
+import { installedProgram } from '../kit/program.ts';
 import type { InstalledExecutor } from './turn-services.ts';
 
 interface InstalledExecutorsOptions {
@@ -37,16 +37,12 @@ export class InstalledExecutors {
   #look(definition: Executor): InstalledExecutor {
     const { cliDir, binaries, versions } = this.#options;
     const { id } = definition;
-    const platform = `${process.platform}-${process.arch}`;
-    const installed = [platform, `${platform}-musl`]
-      .flatMap((name) => definition.binaries[name] ?? [])
-      .map((path) => join(cliDir, id, 'node_modules', path));
     const own = binaries[id];
-    const binary = (own === undefined ? installed : [own]).find((path) => existsSync(path));
-    const isPinned = own === undefined && binary !== undefined;
+    const argv = own === undefined ? installedProgram(definition, cliDir) : existsSync(own) ? [own] : undefined;
+    const isPinned = own === undefined && argv !== undefined;
     return {
       definition,
-      binary,
+      argv,
       version: isPinned ? versions[id] : undefined,
       command: `harnessd executors install ${id}`,
     };

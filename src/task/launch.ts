@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { glob, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isDiskFull } from '../base/files.ts';
@@ -14,6 +15,9 @@ import type { Provider, TurnServices } from './turn-services.ts';
 
 /** The variable by which a turn's processes are known, wherever they went. */
 export const markerName = 'HARNESSD_TURN';
+
+/** The name of harnessd's MCP server, with which executors prefix its tools. */
+const mcpName = 'harnessd';
 
 /** A turn that ends before its executor has run. */
 export class LaunchFailure extends Error {
@@ -41,13 +45,13 @@ export async function prepareLaunch(
   resumes: string | undefined,
 ): Promise<Launch> {
   const installed = services.executor(turn.executor);
-  if (!installed?.binary) {
+  if (!installed?.argv) {
     throw new LaunchFailure(
       'executor_unavailable',
       `${turn.executor} is not installed: ${installed?.command ?? 'it is not an executor of this harnessd'}`,
     );
   }
-  const { definition, binary, version } = installed;
+  const { definition, argv, version } = installed;
   const provider = await providerOf(services, definition);
   const files = services.layout.turn(turn.id);
   await openWorkspace(task);
@@ -55,21 +59,30 @@ export async function prepareLaunch(
 
   const configDir = services.layout.configDir(task.id, definition.id);
   const prompt = await readFile(files.prompt, 'utf8');
+  const mcp = {
+    name: mcpName,
+    url: await services.mcpUrl(),
+    token: new Secret(`hdt_${randomBytes(32).toString('base64url')}`),
+  };
   const plan = definition.plan({
     prompt,
-    model: definition.models[turn.model] ?? turn.model,
+    model: services.nativeModel(turn.model),
     ...(resumes !== undefined && { resume: resumes }),
     credential: provider.credential,
+    mcp,
     workspace: task.workspace,
     configDir,
     tmpDir: files.tmp,
   });
-  const given = Object.values(plan.env).flatMap((value) => (value instanceof Secret ? [value.open()] : []));
+  const given = [
+    mcp.token.open(),
+    ...Object.values(plan.env).flatMap((value) => (value instanceof Secret ? [value.open()] : [])),
+  ];
   const secrets = [...new Set([...given, ...services.secrets.map((secret) => secret.open())])];
   const env = childEnv({ daemonEnv: services.daemonEnv, home: services.home, tmpDir: files.tmp, plan: plan.env });
   const request: SpawnRequest = {
     id: turn.id,
-    argv: [binary, ...plan.args],
+    argv: [...argv, ...plan.args],
     env,
     cwd: task.workspace,
     ...services.terminal,

@@ -66,7 +66,7 @@ export class Providers {
       logFile: join(stateDir, 'logs', 'offline-model.log'),
       signal,
     });
-    return { kind: 'offline', credential: { kind: 'bearer', value: this.#token, baseUrl: url } };
+    return { kind: 'offline', credential: { mode: 'credits', value: this.#token, baseUrl: url } };
   }
 
   async #presence(): Promise<z.infer<typeof Presence> | null> {

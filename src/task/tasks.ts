@@ -226,7 +226,7 @@ export class Tasks {
         data: { executors: executorIds },
       });
     if (isRetry) return installed.definition; // what was answered once is answered again
-    if (!installed.binary) {
+    if (!installed.argv) {
       throw new DaemonError(
         'executor_unavailable',
         `${installed.definition.title} is not installed: ${installed.command}`,

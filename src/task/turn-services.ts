@@ -21,8 +21,8 @@ export interface TurnLimits {
 /** An executor as this computer has it. */
 export interface InstalledExecutor {
   readonly definition: Executor;
-  /** Its native binary, or undefined when it is not installed. */
-  readonly binary: string | undefined;
+  /** What runs it, without arguments of its own; undefined when it is not installed. */
+  readonly argv: readonly string[] | undefined;
   readonly version: string | undefined;
   /** What installs it. */
   readonly command: string;
@@ -51,6 +51,10 @@ export interface TurnServices {
   readonly daemonEnv: Readonly<Record<string, string | undefined>>;
   /** Undefined for an id that is not in the registry. Looked up at each use: an executor may be installed while the daemon runs. */
   executor(id: string): InstalledExecutor | undefined;
+  /** The provider's name for a model. */
+  nativeModel(model: string): string;
+  /** Where harnessd's tools are served over MCP; known once the door is open. */
+  mcpUrl(): Promise<string>;
   /** The credential for an executor now; throws `credentials_required`. */
   provider(executor: Executor): Promise<Provider>;
 }

@@ -18,7 +18,7 @@ export const idle: Figure = {
     `/proc/PID/smaps_rollup, user and system time of both with all threads from /proc/PID/stat over ${seconds} s.`,
   async measure() {
     await using scratch = await Scratch.make();
-    const flags = ['--executors-claude-binary', agent];
+    const flags = ['--executors-binaries', `claude=${agent}`];
     await (await BenchDaemon.start(scratch, flags))[Symbol.asyncDispose](); // fills the compile cache
     await using daemon = await BenchDaemon.start(scratch, flags);
     await runTurn(daemon);

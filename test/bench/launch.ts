@@ -16,7 +16,7 @@ export const launch: Figure = {
     `${turns} turns one after another, host and daemon warm. The first instruction is told by the CLI itself, a shell script.`,
   async measure() {
     await using scratch = await Scratch.make();
-    await using daemon = await BenchDaemon.start(scratch, ['--executors-claude-binary', agent]);
+    await using daemon = await BenchDaemon.start(scratch, ['--executors-binaries', `claude=${agent}`]);
     const measured: Launch[] = [];
     for (let turn = 0; turn < warmUp + turns; turn += 1) measured.push(await measureLaunch(daemon, scratch.stateDir));
     const spawned = measured.slice(warmUp).map(({ spawnedMs }) => spawnedMs);
