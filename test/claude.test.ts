@@ -1,20 +1,19 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { claude } from '../executors/claude.ts';
 import { Secret } from '../src/base/secret.ts';
 import type { Credential, Exit, PlanRequest } from '../src/kit/executor.ts';
 import { eventData, type ExecutorEvent } from '../src/protocol/events.ts';
-import { exits, story, transcript, type Story } from './transcripts/claude.ts';
+import { exits, story, transcript } from './transcripts/claude.ts';
+import { readGolden } from './transcripts/fold.ts';
 
 const transcripts = join(import.meta.dirname, 'transcripts');
-const golden = (name: string): Story =>
-  JSON.parse(readFileSync(join(transcripts, 'golden', `claude-${name}.json`), 'utf8')) as Story;
 
 describe('the events of', () => {
   test.for(Object.keys(exits))('[P3.1] %s', (name) => {
     const told = story(name);
-    expect(told).toEqual(golden(name));
+    expect(told).toEqual(readGolden('claude', name));
     for (const { type, data } of told.events) {
       expect(type).not.toBe('executor.unparsed');
       expect(eventData[type].parse(data)).toEqual(data);

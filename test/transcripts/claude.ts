@@ -1,10 +1,6 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { claude } from '../../executors/claude.ts';
-import { Mask } from '../../src/base/mask.ts';
-import type { Exit, ParsedEnding } from '../../src/kit/executor.ts';
-import type { ExecutorEvent } from '../../src/protocol/events.ts';
-import { Parse } from '../../src/task/parse.ts';
+import type { Exit } from '../../src/kit/executor.ts';
+import { foldTranscript, readTranscript, type Story } from './fold.ts';
 
 const code = (code: number): Exit => ({ code, signal: null });
 
@@ -42,19 +38,5 @@ export const exits: Readonly<Record<string, Exit>> = {
   'unknown-tool': code(0),
 };
 
-export function transcript(name: string): string {
-  return readFileSync(join(import.meta.dirname, `claude-${name}.jsonl`), 'utf8');
-}
-
-export interface Story {
-  readonly events: readonly ExecutorEvent[];
-  readonly end: ParsedEnding;
-}
-
-/** A transcript folded in one pass. */
-export function story(name: string): Story {
-  const parse = new Parse(claude.parser, new Mask([]));
-  const lines = transcript(name).trimEnd().split('\n');
-  const events = lines.flatMap((text) => parse.line({ text, end: 0 }));
-  return { events, end: parse.end(exits[name]!) };
-}
+export const transcript = (name: string): string => readTranscript('claude', name);
+export const story = (name: string): Story => foldTranscript(claude, name, exits[name]!);
