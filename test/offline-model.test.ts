@@ -149,7 +149,7 @@ describe('the story', () => {
     const told = tell({ ...conversation(user('{{run: ls}}')), tools: ['Read'] }, never);
 
     expect(told.story).toBe('malformed');
-    expect(firstTexts(told)).toEqual([expect.stringContaining('no shell tool is among those offered (Read)')]);
+    expect(firstTexts(told)).toEqual([expect.stringContaining('a shell tool is not among the tools offered (Read)')]);
   });
 
   test('knows what a user wrote from what a CLI adds', () => {
@@ -188,7 +188,9 @@ describe('the process', () => {
     expect(await (await fetch(model.url)).text()).toContain('scripted provider');
     expect(await (await fetch(`${model.url}/_health`)).json()).toMatchObject({ ok: true, scripted: true });
     expect((await fetch(`${model.url}/api/hello`, { method: 'HEAD' })).status).toBe(200);
-    expect(await (await fetch(`${model.url}/v1/models`)).json()).toMatchObject({ data: [{ type: 'model' }, {}, {}] });
+    const listed = (headers = {}) => fetch(`${model.url}/v1/models`, { headers }).then((answer) => answer.json());
+    expect(await listed({ 'anthropic-version': '2023-06-01' })).toMatchObject({ data: [{ type: 'model' }, {}, {}] });
+    expect(await listed()).toMatchObject({ object: 'list', data: [{ object: 'model' }, {}] });
     expect(await (await ask('x', {}, '/v1/messages/count_tokens')).json()).toEqual({
       input_tokens: anyNumber,
     });

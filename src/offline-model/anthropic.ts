@@ -1,6 +1,7 @@
 /** The Anthropic Messages wire. */
-import { BadRequest, chunks, flood } from './conversation.ts';
-import type { Conversation, Ids, Item, Piece, Reply, Usage, Wire } from './conversation.ts';
+import { BadRequest, callsTool, chunks, joinText, orphanedResult, partsOf, textOf } from './conversation.ts';
+import type { Conversation, Ids, Item, Reply, Usage, Wire } from './conversation.ts';
+import { objects, serverSentEvent, textIn } from './json.ts';
 import type { JsonObject } from './script.ts';
 
 const errorTypes: Readonly<Record<number, string>> = {
@@ -20,31 +21,39 @@ const listedModels = ['claude-opus-4-6', 'claude-sonnet-4-6', 'claude-haiku-4-5'
 export const anthropic: Wire = {
   name: 'anthropic',
 
-  route(method, path) {
+  route(method, path, headers) {
     if (method === 'POST' && path === '/v1/messages') return 'turn';
     if (method === 'POST' && path === '/v1/messages/count_tokens') return 'count';
-    if (method === 'GET' && /^\/v1\/models(\/[^/]+)?$/.test(path)) return 'models';
-    if ((method === 'HEAD' || method === 'GET') && path === '/api/hello') return 'hello';
+    // The same path lists OpenAI's models: whoever wants Anthropic's says so.
+    const isAnthropic = 'anthropic-version' in headers || 'x-api-key' in headers;
+    if (method === 'GET' && isAnthropic && /^\/v1\/models(\/[^/]+)?$/.test(path)) return 'fixed';
+    if ((method === 'HEAD' || method === 'GET') && path === '/api/hello') return 'fixed';
     return undefined;
   },
 
-  decode(body, headers, bytes): Conversation {
+  decode(body, { bytes }): Conversation {
     if (typeof body['model'] !== 'string' || body['model'] === '') throw new BadRequest('model: Field required');
     if (!Array.isArray(body['messages'])) throw new BadRequest('messages: Field required');
     if (body['messages'].length === 0) throw new BadRequest('messages: at least one message is required');
-    const session = headers['x-claude-code-session-id'];
+    const items = body['messages'].flatMap(toItems);
+    const orphan = orphanedResult(items);
+    if (orphan !== undefined) {
+      throw new BadRequest(
+        `messages: unexpected \`tool_use_id\` found in \`tool_result\` blocks: ${orphan}. Each \`tool_result\` block must have a corresponding \`tool_use\` block in the previous message.`,
+      );
+    }
     return {
       model: body['model'],
       stream: body['stream'] === true,
-      ...(typeof session === 'string' && { session }),
       messages: body['messages'].length,
-      items: body['messages'].flatMap(toItems),
+      system: textIn(body['system']),
+      items,
       tools: objects(body['tools']).flatMap(({ name }) => (typeof name === 'string' ? [name] : [])),
       inputTokens: Math.ceil(bytes / 4),
     };
   },
 
-  *stream(reply, model, ids) {
+  *stream(reply, { model }, ids) {
     yield event('message_start', {
       message: { ...message(model, ids), content: [], usage: wireUsage(reply.usage, 1) },
     });
@@ -56,15 +65,14 @@ export const anthropic: Wire = {
     yield event('message_stop', {});
   },
 
-  whole(reply, model, ids) {
+  whole(reply, { model }, ids) {
     const content: JsonObject[] = [];
     let calls = 0;
     for (const piece of joinText(reply.pieces)) {
-      if (piece.type === 'text') content.push({ type: 'text', text: piece.text });
-      if (piece.type === 'flood') content.push({ type: 'text', text: [...flood(piece.bytes)].join('') });
+      if (piece.type === 'text' || piece.type === 'flood') content.push({ type: 'text', text: textOf(piece) });
       if (piece.type === 'thinking') content.push({ type: 'thinking', thinking: piece.text, signature });
       if (piece.type === 'call')
-        content.push({ type: 'tool_use', id: ids.call(calls++), name: piece.name, input: piece.input });
+        content.push({ type: 'tool_use', id: `toolu_${ids.call(calls++)}`, name: piece.name, input: piece.input });
     }
     return {
       ...message(model, ids),
@@ -76,7 +84,8 @@ export const anthropic: Wire = {
 
   count: ({ inputTokens }) => ({ input_tokens: inputTokens }),
 
-  models(path) {
+  fixed(path) {
+    if (!path.startsWith('/v1/models')) return undefined;
     const id = path.split('/')[3];
     const describe = (name: string): JsonObject => ({
       type: 'model',
@@ -98,6 +107,8 @@ export const anthropic: Wire = {
     error: { type: errorTypes[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error'), message: text },
     request_id: requestId,
   }),
+
+  noModel: (model) => `model: ${model}`,
 
   headers: (requestId) => ({ 'request-id': requestId, 'anthropic-organization-id': 'offline-model' }),
 };
@@ -131,18 +142,18 @@ function* contentEvents(reply: Reply, ids: Ids): Generator<string | number> {
       }
     }
     if (piece.type === 'call') {
-      const block = { type: 'tool_use', id: ids.call(calls++), name: piece.name, input: {} };
+      const block = { type: 'tool_use', id: `toolu_${ids.call(calls++)}`, name: piece.name, input: {} };
       yield event('content_block_start', { index, content_block: block });
       for (const part of chunks(JSON.stringify(piece.input))) {
         yield event('content_block_delta', { index, delta: { type: 'input_json_delta', partial_json: part } });
       }
       yield event('content_block_stop', { index });
     } else if (piece.type === 'thinking') {
-      for (const part of chunks(piece.text)) {
+      for (const part of partsOf(piece)) {
         yield event('content_block_delta', { index, delta: { type: 'thinking_delta', thinking: part } });
       }
     } else {
-      for (const part of piece.type === 'flood' ? flood(piece.bytes) : chunks(piece.text)) {
+      for (const part of partsOf(piece)) {
         yield event('content_block_delta', { index, delta: { type: 'text_delta', text: part } });
       }
     }
@@ -151,31 +162,23 @@ function* contentEvents(reply: Reply, ids: Ids): Generator<string | number> {
   if (!(last?.type === 'text' && last.open)) yield* close();
 }
 
-/** Neighbouring texts as one, a line apart: a message has one text block where nothing comes between. */
-function joinText(pieces: readonly Piece[]): Piece[] {
-  const joined: Piece[] = [];
-  for (const piece of pieces) {
-    const last = joined.at(-1);
-    if (piece.type === 'text' && last?.type === 'text') {
-      joined[joined.length - 1] = { type: 'text', text: `${last.text}\n${piece.text}` };
-    } else {
-      joined.push(piece);
-    }
-  }
-  return joined;
-}
-
 function event(type: string, data: JsonObject): string {
-  return `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+  return serverSentEvent({ type, ...data }, type);
 }
 
 function message(model: string, ids: Ids): JsonObject {
-  const id = ids.request.replace('req_', 'msg_');
-  return { id, type: 'message', role: 'assistant', model, stop_reason: null, stop_sequence: null };
+  return {
+    id: `msg_${ids.request}`,
+    type: 'message',
+    role: 'assistant',
+    model,
+    stop_reason: null,
+    stop_sequence: null,
+  };
 }
 
-function stopReason({ pieces }: Reply): string {
-  return pieces.some(({ type }) => type === 'call') ? 'tool_use' : 'end_turn';
+function stopReason(reply: Reply): string {
+  return callsTool(reply) ? 'tool_use' : 'end_turn';
 }
 
 function wireUsage({ input, cached }: Usage, output: number): JsonObject {
@@ -198,20 +201,9 @@ function toItems(value: unknown, position: number): Item[] {
   if (typeof content === 'string') return [{ type: 'text', role, text: content }];
   return objects(content).flatMap((block): Item[] => {
     if (block['type'] === 'text') return [{ type: 'text', role, text: String(block['text']) }];
-    if (block['type'] === 'tool_use') return [{ type: 'call', name: String(block['name']) }];
+    if (block['type'] === 'tool_use') return [{ type: 'call', name: String(block['name']), id: String(block['id']) }];
     if (block['type'] !== 'tool_result') return [];
-    return [{ type: 'result', text: resultText(block['content']), isError: block['is_error'] === true }];
+    const { content, is_error: isError, tool_use_id: id } = block;
+    return [{ type: 'result', text: textIn(content), isError: isError === true, id: String(id) }];
   });
-}
-
-function resultText(content: unknown): string {
-  if (typeof content === 'string') return content;
-  return objects(content)
-    .flatMap(({ text }) => (typeof text === 'string' ? [text] : []))
-    .join('\n');
-}
-
-function objects(value: unknown): JsonObject[] {
-  if (!Array.isArray(value)) return [];
-  return value.filter((item): item is JsonObject => typeof item === 'object' && item !== null && !Array.isArray(item));
 }

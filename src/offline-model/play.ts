@@ -4,8 +4,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Answer, Conversation, Ids, Reply, Wire } from './conversation.ts';
 import type { Outcome } from './request-log.ts';
+import { mark } from './script.ts';
 import type { JsonObject } from './script.ts';
-import { mark } from './story.ts';
 
 const cutAfterMs = 100;
 
@@ -31,8 +31,7 @@ export async function play(
   switch (answer.type) {
     case 'status': {
       const { status, retryAfter } = answer;
-      const headers = retryAfter === undefined ? undefined : { 'retry-after': retryAfter };
-      sendError(exchange, status, `${mark} the script asks for status ${status}`, headers);
+      sendError(exchange, status, `${mark} the script asks for status ${status}`, retryAfter);
       return (await finished(response, signal)) === 'finished' ? 'failed' : undefined;
     }
     case 'drop':
@@ -42,8 +41,8 @@ export async function play(
       return untilGone(signal);
     case 'reply':
       return conversation.stream
-        ? playStream(answer, wire.stream(answer, conversation.model, ids), exchange)
-        : playWhole(answer, wire.whole(answer, conversation.model, ids), exchange);
+        ? playStream(answer, wire.stream(answer, conversation, ids), exchange)
+        : playWhole(answer, wire.whole(answer, conversation, ids), exchange);
   }
 }
 
@@ -152,7 +151,8 @@ export function sendError(
   { response, wire, id }: Exchange,
   status: number,
   message: string,
-  headers: Readonly<Record<string, string>> = {},
+  retryAfter?: string,
 ): void {
-  sendJson(response, status, wire.error(status, message, id), { ...wire.headers(id), ...headers });
+  const headers = { ...wire.headers(id), ...(retryAfter !== undefined && { 'retry-after': retryAfter }) };
+  sendJson(response, status, wire.error(status, message, id, retryAfter), headers);
 }

@@ -70,11 +70,20 @@ export function describeCredentials(headers: IncomingHttpHeaders): {
 } {
   const credentials: Record<string, string> = {};
   const bearer = /^Bearer\s+(.+)$/i.exec(headers.authorization ?? '')?.[1];
-  const key = headers['x-api-key'];
   if (bearer !== undefined) credentials['bearer'] = digest(bearer, 12);
-  if (typeof key === 'string') credentials['x-api-key'] = digest(key, 12);
+  for (const name of ['x-api-key', 'x-goog-api-key']) {
+    const key = headers[name];
+    if (typeof key === 'string') credentials[name] = digest(key, 12);
+  }
   const kinds = Object.keys(credentials);
   return { auth: kinds.length > 1 ? 'both' : (kinds[0] ?? 'none'), credentials };
+}
+
+/** Headers by which CLIs name their conversation: Claude Code, codex, opencode; the last one is also for others to add. */
+const sessionHeaders = ['x-claude-code-session-id', 'session-id', 'x-session-id'];
+
+export function sessionIn(headers: IncomingHttpHeaders): string | undefined {
+  return sessionHeaders.map((name) => headers[name]).find((value) => typeof value === 'string');
 }
 
 export function digest(data: string | Uint8Array, length: number): string {

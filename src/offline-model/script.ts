@@ -8,6 +8,9 @@
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
+/** Every text that is not the script's own begins with it, so that nobody takes it for a model's. */
+export const mark = '[offline model]';
+
 /** What makes the provider fail. `once` ones fail the first request of a session that reaches them, and are skipped after it. */
 export type Failure =
   | { readonly do: 'status'; readonly status: number; readonly retryAfter?: string; readonly once: boolean }
@@ -18,11 +21,15 @@ export type Call =
   | { readonly do: 'parallel'; readonly commands: readonly string[] }
   | { readonly do: 'tool'; readonly name: string; readonly input: JsonObject };
 
+/** Which of a provider's models a CLI's own router takes. */
+export type Route = 'flash' | 'pro';
+
 export type Directive =
   | Call
   | Failure
   | { readonly do: 'say' | 'think'; readonly text: string }
   | { readonly do: 'wait'; readonly ms: number }
+  | { readonly do: 'route'; readonly to: Route }
   | { readonly do: 'flood'; readonly bytes: number }
   | { readonly do: 'usage'; readonly input: number; readonly output: number; readonly cached: number };
 
@@ -51,6 +58,7 @@ const readers: Readonly<Record<string, (argument: string) => Directive>> = {
   wait: (argument) => ({ do: 'wait', ms: readInteger(argument, 'milliseconds', maxWaitMs) }),
   flood: (argument) => ({ do: 'flood', bytes: readInteger(argument, 'a number of bytes', maxFloodBytes) }),
   usage: readUsage,
+  route: readRoute,
   status: readStatus,
   drop: failure('drop'),
   hang: failure('hang'),
@@ -66,6 +74,11 @@ export function hasDirectives(text: string): boolean {
 /** The steps of a prompt, none when it has no directives. Throws `ScriptError` for a directive that cannot be followed. */
 export function parseScript(text: string): Step[] {
   return toSteps(readDirectives(text));
+}
+
+/** Which model the router is to take; the small one when the script does not say, or cannot be followed. */
+export function routeIn(text: string): Route {
+  return /\{\{route:\s*pro\s*\}\}/.test(text) ? 'pro' : 'flash';
 }
 
 /** Directives in groups that end with a tool call, as a model's messages do. */
@@ -168,6 +181,11 @@ function readUsage(argument: string): Directive {
     throw new ScriptError('it needs input,output or input,output,cached tokens');
   }
   return { do: 'usage', input, output, cached };
+}
+
+function readRoute(argument: string): Directive {
+  if (argument !== 'flash' && argument !== 'pro') throw new ScriptError(`it needs flash or pro, not "${argument}"`);
+  return { do: 'route', to: argument };
 }
 
 function readStatus(argument: string): Directive {

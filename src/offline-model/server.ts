@@ -4,18 +4,23 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { anthropic } from './anthropic.ts';
+import { chat } from './chat.ts';
 import { userWords } from './clis.ts';
+import { codeAssist } from './code-assist.ts';
 import { BadRequest } from './conversation.ts';
 import type { Conversation, Ids, Wire } from './conversation.ts';
+import { gemini } from './gemini.ts';
 import { play, sendError, sendJson } from './play.ts';
 import type { Exchange } from './play.ts';
-import { describeCredentials, digest } from './request-log.ts';
+import { describeCredentials, digest, sessionIn } from './request-log.ts';
 import type { Outcome, RequestLog } from './request-log.ts';
+import { responses } from './responses.ts';
+import { mark } from './script.ts';
 import type { JsonObject } from './script.ts';
-import { mark, tell } from './story.ts';
+import { tell, waitingPrefix } from './story.ts';
 import type { IsFirst, Told } from './story.ts';
 
-const wires: readonly Wire[] = [anthropic];
+const wires: readonly Wire[] = [anthropic, responses, chat, gemini, codeAssist];
 
 const maxBodyBytes = 64 * 1024 * 1024;
 const maxConnections = 1_000;
@@ -92,7 +97,7 @@ export class OfflineModel implements AsyncDisposable {
     if (method === 'GET' && url.pathname === '/_log') {
       return sendJson(response, 200, this.#log.after(Number(url.searchParams.get('after') ?? 0)));
     }
-    const wire = wires.find((each) => each.route(method, url.pathname) !== undefined) ?? anthropic;
+    const wire = wires.find((each) => each.route(method, url.pathname, request.headers) !== undefined) ?? anthropic;
     const id = `req_offline_${randomUUID().replaceAll('-', '').slice(0, 20)}`;
     await this.#exchange({ request, response, wire, id, signal }, method, url.pathname);
   }
@@ -111,9 +116,9 @@ export class OfflineModel implements AsyncDisposable {
 
   async #exchange(exchange: Exchange, method: string, path: string): Promise<void> {
     const { request, wire, id } = exchange;
-    const asked = wire.route(method, path);
+    const asked = wire.route(method, path, request.headers);
     const first = { id, method, path, wire: asked ? wire.name : null, ...describeCredentials(request.headers) };
-    const session = request.headers['x-claude-code-session-id'] ?? null;
+    const session = sessionIn(request.headers) ?? null;
     const end = (outcome: Outcome, more: JsonObject = {}): void => this.#log.add({ id, end: outcome, ...more });
     const refuse = (status: number, message: string): void => {
       this.#log.add({ ...first, session });
@@ -122,33 +127,35 @@ export class OfflineModel implements AsyncDisposable {
     };
 
     if (asked === undefined) return refuse(404, `${mark} there is nothing at ${method} ${path}`);
-    if (asked === 'hello' || asked === 'models') {
-      this.#log.add({ ...first, session });
-      sendJson(
-        exchange.response,
-        200,
-        (asked === 'models' ? wire.models(path) : undefined) ?? { about },
-        wire.headers(id),
-      );
-      return end('finished', { status: 200 });
-    }
-
     const body = await readBody(request);
     if (body === 'cut_off') {
       this.#log.add({ ...first, session });
       return end('client_closed');
     }
     if (body === 'too_large') return refuse(413, `Request exceeds the maximum size of ${maxBodyBytes} bytes`);
+    if (asked === 'fixed') {
+      this.#log.add({ ...first, session });
+      sendJson(exchange.response, 200, wire.fixed(path) ?? { about }, wire.headers(id));
+      return end('finished', { status: 200 });
+    }
+
     let conversation: Conversation;
     try {
-      conversation = wire.decode(parseObject(body), request.headers, body.length);
+      const decoded = wire.decode(parseObject(body), { path, headers: request.headers, bytes: body.length });
+      conversation = { ...(session !== null && { session }), ...decoded };
     } catch (error) {
       if (!(error instanceof BadRequest)) throw error;
       return refuse(400, error.message);
     }
-    if (isUnknown(conversation.model)) return refuse(404, `model: ${conversation.model}`);
+    if (isUnknown(conversation.model)) return refuse(404, wire.noModel(conversation.model));
 
-    const described = { ...first, session, ...describe(conversation), bytes: body.length, digest: digest(body, 16) };
+    const described = {
+      ...first,
+      session: conversation.session ?? null,
+      ...describe(conversation),
+      bytes: body.length,
+      digest: digest(body, 16),
+    };
     if (asked === 'count') {
       this.#log.add(described);
       sendJson(exchange.response, 200, wire.count(conversation), wire.headers(id));
@@ -156,7 +163,12 @@ export class OfflineModel implements AsyncDisposable {
     }
     const told = tell(conversation, this.#isFirst);
     this.#log.add({ ...described, ...summarize(told) });
-    const ids: Ids = { request: id, call: (index) => `toolu_offline_${digest(`${digest(body, 64)}:${index}`, 20)}` };
+    const prefix = `${told.story === 'waiting' ? waitingPrefix : ''}offline_`;
+    const seed = digest(body, 64);
+    const ids: Ids = {
+      request: id.replace('req_', ''),
+      call: (index) => `${prefix}${digest(`${seed}:${index}`, 20)}`,
+    };
     const outcome = await play(told.answer, conversation, ids, exchange);
     const how = this.#stopped.signal.aborted ? 'stopped' : exchange.signal.aborted ? 'client_closed' : undefined;
     end(outcome ?? how ?? 'finished', told.answer.type === 'status' ? { status: told.answer.status } : {});
@@ -212,8 +224,14 @@ function describe({ model, stream, messages, items, tools }: Conversation): Json
   };
 }
 
-function summarize({ story, step, steps, answer }: Told): JsonObject {
-  return { story, step, steps, answer: answer.type === 'reply' ? answer.ending : answer.type };
+function summarize({ story, errand, step, steps, answer }: Told): JsonObject {
+  return {
+    story,
+    ...(errand !== undefined && { errand }),
+    step,
+    steps,
+    answer: answer.type === 'reply' ? answer.ending : answer.type,
+  };
 }
 
 /** A bounded memory of keys; the oldest are forgotten first. */

@@ -2,17 +2,20 @@
  * What the scripted model answers. Where a script stands is counted from the tool calls that the request's own history holds
  * since the prompt, so that a repeated request gets the same answer, from a restarted process too. Only `once` needs memory.
  */
-import { runErrand, shellTool, userWords } from './clis.ts';
-import type { Answer, Conversation, Item, Piece, Usage } from './conversation.ts';
-import { ScriptError, hasDirectives, parseScript, stepAfter, toSteps } from './script.ts';
-import type { Directive, Failure, Step } from './script.ts';
+import { shellCall, shellWords, toolCall, userWords, waitCalls } from './clis.ts';
+import type { Answer, Conversation, Item, Piece, ToolCall, Usage } from './conversation.ts';
+import { runErrand } from './errands.ts';
+import { ScriptError, hasDirectives, mark, parseScript, stepAfter, toSteps } from './script.ts';
+import type { Directive, Failure, JsonObject, Step } from './script.ts';
 
-export const mark = '[offline model]';
 const disclaimer = 'This is a scripted provider: no model was asked.';
 
 export interface Told {
   readonly answer: Answer;
-  readonly story: 'script' | 'default' | 'malformed' | 'errand';
+  /** `waiting` asks a tool again that has not come to its end; the script stays where it is. */
+  readonly story: 'script' | 'default' | 'malformed' | 'errand' | 'waiting';
+  /** Which errand it is. */
+  readonly errand?: string;
   /** Which step of how many was answered, from 1; one more than there are when the script was at its end. */
   readonly step: number;
   readonly steps: number;
@@ -31,13 +34,15 @@ interface Prompt {
 
 export function tell(conversation: Conversation, isFirst: IsFirst): Told {
   const prompt = findPrompt(conversation.items);
-  const errand = runErrand(prompt.text);
-  if (errand !== undefined) return aside('errand', errand, conversation);
+  const errand = runErrand(conversation, prompt.text);
+  if (errand !== undefined) return { ...aside('errand', says(errand.answer), conversation), errand: errand.name };
+  const waits = waitCalls(prompt.after, conversation.tools);
+  if (waits.length > 0) return aside('waiting', waits.map(asPiece), conversation);
   let steps: Step[];
   try {
     steps = hasDirectives(prompt.text) ? parseScript(prompt.text) : defaultStory(conversation, prompt);
-    const index = stepAfter(steps, prompt.after.filter(({ type }) => type === 'call').length);
-    const key = JSON.stringify([conversation.session ?? '', prompt.ordinal, prompt.text, index]);
+    const index = stepAfter(steps, prompt.after.filter(isScripted).length);
+    const key = JSON.stringify([sessionOf(conversation), prompt.ordinal, prompt.text, index]);
     return {
       answer: compose(steps[index]?.directives ?? [], conversation, (at) => isFirst(`${key}:${at}`)),
       story: hasDirectives(prompt.text) ? 'script' : 'default',
@@ -46,12 +51,22 @@ export function tell(conversation: Conversation, isFirst: IsFirst): Told {
     };
   } catch (error) {
     if (!(error instanceof ScriptError)) throw error;
-    return aside(
-      'malformed',
-      `${mark} I cannot follow the script in this prompt: ${error.message}. ${disclaimer}`,
-      conversation,
-    );
+    const complaint = `${mark} I cannot follow the script in this prompt: ${error.message}. ${disclaimer}`;
+    return aside('malformed', says(complaint), conversation);
   }
+}
+
+/** Ids of calls that the story makes beside the script begin with it. */
+export const waitingPrefix = 'waiting_';
+
+function isScripted(item: Item): boolean {
+  return item.type === 'call' && !(item.id?.includes(waitingPrefix) ?? false);
+}
+
+/** A conversation without an id is told by how it began. */
+function sessionOf({ session, items }: Conversation): string {
+  const first = items.find(({ type }) => type === 'text');
+  return session ?? (first?.type === 'text' ? first.text : '');
 }
 
 /** The last text that a user wrote. Each text block counts by itself: CLIs join a prompt that failed and the next into one message. */
@@ -66,14 +81,14 @@ function findPrompt(items: readonly Item[]): Prompt {
 
 /** The answer to a prompt without directives: one file is written with the shell tool, then its content is told. */
 function defaultStory({ tools }: Conversation, { ordinal, after }: Prompt): Step[] {
-  if (!shellTool(tools))
+  if (!shellCall('true', tools))
     return toSteps([{ do: 'say', text: `${mark} ${disclaimer} No shell tool is offered, so I do nothing.` }]);
   const command =
     ordinal > 1
       ? 'echo "hello again from harnessd" >> hello.txt && cat hello.txt'
       : 'echo "hello from harnessd" > hello.txt && cat hello.txt';
   const result = after.findLast((item) => item.type === 'result');
-  const output = userWords(result?.text ?? '').slice(0, 200);
+  const output = shellWords(result?.text ?? '').slice(0, 200);
   const outcome = result?.isError ? 'The command failed' : 'hello.txt is written';
   return toSteps([
     { do: 'say', text: `${mark} ${disclaimer} I will write hello.txt with the shell tool.` },
@@ -146,21 +161,38 @@ function toPieces(directive: Exclude<Directive, Failure | { do: 'usage' }>, tool
     case 'flood':
       return [{ type: 'flood', bytes: directive.bytes }];
     case 'tool':
-      return [{ type: 'call', name: directive.name, input: directive.input }];
+      return [asPiece(offeredTool(directive.name, directive.input, tools))];
     case 'run':
-      return shellCalls([directive.command], tools);
+      return [asPiece(offeredShell(directive.command, tools))];
     case 'parallel':
-      return shellCalls(directive.commands, tools);
+      return directive.commands.map((command) => asPiece(offeredShell(command, tools)));
+    case 'route':
+      return [];
   }
 }
 
-function shellCalls(commands: readonly string[], tools: readonly string[]): Piece[] {
-  const shell = shellTool(tools);
-  if (!shell)
-    throw new ScriptError(
-      `it runs a shell command, but no shell tool is among those offered (${tools.join(', ') || 'none'})`,
-    );
-  return commands.map((command) => ({ type: 'call', name: shell.name, input: shell.input(command) }));
+function offeredTool(name: string, input: JsonObject, tools: readonly string[]): ToolCall {
+  const call = toolCall(name, input, tools);
+  if (!call) throw new ScriptError(`it calls ${name}, which ${notOffered(tools)}`);
+  return call;
+}
+
+function offeredShell(command: string, tools: readonly string[]): ToolCall {
+  const call = shellCall(command, tools);
+  if (!call) throw new ScriptError(`it runs a shell command, but a shell tool ${notOffered(tools)}`);
+  return call;
+}
+
+function notOffered(tools: readonly string[]): string {
+  return `is not among the tools offered (${tools.join(', ') || 'none'})`;
+}
+
+function asPiece(call: ToolCall): Piece {
+  return { type: 'call', ...call };
+}
+
+function says(text: string): Piece[] {
+  return [{ type: 'text', text }];
 }
 
 function estimate(pieces: readonly Piece[], { inputTokens }: Conversation): Usage {
@@ -172,8 +204,7 @@ function estimate(pieces: readonly Piece[], { inputTokens }: Conversation): Usag
   return { input: inputTokens, output: Math.ceil(lengths.reduce((sum, length) => sum + length, 0) / 4), cached: 0 };
 }
 
-function aside(story: Told['story'], text: string, conversation: Conversation): Told {
-  const pieces: Piece[] = [{ type: 'text', text }];
+function aside(story: Told['story'], pieces: readonly Piece[], conversation: Conversation): Told {
   return {
     answer: { type: 'reply', pieces, usage: estimate(pieces, conversation), ending: 'finish' },
     story,
