@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** What Claude Code 2.1.330 prints with `--output-format stream-json --verbose`, as far as it is used; other fields pass. */
+/** What Claude Code 2.1.330 prints with `--output-format stream-json --verbose --include-partial-messages`, as far as it is used; other fields pass. */
 const Parent = { parent_tool_use_id: z.string().nullish() };
 export const ToolOutput = z.union([z.string(), z.array(z.unknown())]);
 
@@ -47,7 +47,35 @@ export const Result = z.object({
 });
 export type Result = z.infer<typeof Result>;
 
+/** What the provider streams, as it comes; `assistant` and `user` lines tell all of it in whole. */
+const StreamEvent = z.object({
+  type: z.literal('stream_event'),
+  event: z.union([
+    z.object({
+      type: z.literal('content_block_delta'),
+      delta: z.object({ type: z.literal('text_delta'), text: z.string() }),
+    }),
+    z.object({
+      type: z.enum([
+        'message_start',
+        'content_block_start',
+        'content_block_delta',
+        'content_block_stop',
+        'message_delta',
+        'message_stop',
+        'ping',
+        'error',
+      ]),
+      delta: z.undefined().catch(undefined),
+    }),
+  ]),
+  api_message_id: z.string().optional(),
+  ...Parent,
+});
+export type StreamEvent = z.infer<typeof StreamEvent>;
+
 export const Line = z.union([
+  StreamEvent,
   Retry,
   z.object({
     type: z.literal('system'),
@@ -84,6 +112,7 @@ export const Line = z.union([
   z.object({
     type: z.literal('user'),
     message: z.object({ content: z.union([z.string(), z.array(UserBlock)]) }),
+    tool_use_result: z.unknown().optional(),
     ...Parent,
   }),
   z.object({ type: z.literal('rate_limit_event') }),

@@ -12,20 +12,23 @@ import { withLock } from './lock.mjs';
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const runtime = path.join(root, 'runtime');
 const scratch = path.join(root, '.setup');
+const clisFolder = path.join(root, 'executors', 'cli');
+const clis = fs.readdirSync(clisFolder).filter((name) => fs.existsSync(path.join(clisFolder, name, 'package.json')));
+const defaultExecutor = 'claude';
 const nodeLink = path.join(root, 'node_modules', '.bin', 'node');
 
 const commands = {
   setup: async () => {
-    await setUp([ownNode, packages, link, executor]);
+    await setUp([ownNode, packages, link, cli(defaultExecutor)]);
     say('set up; go on with: npm start');
     return 0;
   },
   start: async (args) => {
-    await setUp([ownNode, packages, link, executor]);
+    await setUp([ownNode, packages, link, cli(executorIn(args))]);
     return run(['--min-semi-space-size=4', path.join(root, 'src', 'main.ts'), 'start', ...args]); // as the launcher does
   },
   test: async (args) => {
-    await setUp([ownNode, packages, link, executor]);
+    await setUp([ownNode, packages, link, ...clis.map(cli)]);
     return (await runChecks()) || runTests(args);
   },
   check: async () => {
@@ -33,7 +36,7 @@ const commands = {
     return (await runChecks()) || runTests(['test/architecture.test.ts']);
   },
   bench: async (args) => {
-    await setUp([ownNode, packages, link, executor]);
+    await setUp([ownNode, packages, link, ...clis.map(cli)]);
     return run(['test/bench/main.ts', ...args], { cwd: root });
   },
 };
@@ -72,14 +75,24 @@ const link = {
   },
 };
 
-const executor = {
-  isDone: () => isInstalled(path.join(root, 'executors', 'cli', 'claude')),
-  async do() {
-    const command = [path.join(root, 'src', 'main.ts'), 'executors', 'install', 'claude'];
-    const code = await run(command, { env: environmentForNpm(process.env, findNpm()) });
-    if (code !== 0) throw new SetupError('', code); // it has said why
-  },
-};
+/** A coding agent's CLI. */
+function cli(id) {
+  return {
+    isDone: () => isInstalled(path.join(clisFolder, id)),
+    async do() {
+      const command = [path.join(root, 'src', 'main.ts'), 'executors', 'install', id];
+      const code = await run(command, { env: environmentForNpm(process.env, findNpm()) });
+      if (code !== 0) throw new SetupError('', code); // it has said why
+    },
+  };
+}
+
+/** The executor of the first task; one that there is not is left to the command to complain of. */
+function executorIn(args) {
+  const at = args.indexOf('--executor');
+  const named = at < 0 ? args.map((arg) => /^--executor=(.+)/.exec(arg)).find(Boolean)?.[1] : args[at + 1];
+  return clis.includes(named) ? named : defaultExecutor;
+}
 
 async function setUp(parts) {
   if (parts.every((part) => part.isDone())) return;

@@ -3,9 +3,10 @@ import { rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import pino, { type Logger } from 'pino';
-import { executors } from '../executors/index.ts';
+import { executors as ownExecutors } from '../executors/index.ts';
 import { models } from '../executors/models.ts';
 import manifest from '../package.json' with { type: 'json' };
+import { tools as ownTools } from '../tools/index.ts';
 import { systemClock } from './base/clock.ts';
 import { crashPoint } from './base/crash-point.ts';
 import { writeFileAtomic } from './base/files.ts';
@@ -13,6 +14,9 @@ import type { Config } from './config/schema.ts';
 import { ProviderCredentials } from './credentials/provider-credentials.ts';
 import { openSecretFile, openToken, TokenCheck } from './credentials/token.ts';
 import { versionOf } from './install/cli.ts';
+import type { Executor } from './kit/executor.ts';
+import type { Tool } from './kit/tool.ts';
+import { openTools } from './open-tools.ts';
 import { findContainment } from './process/containment.ts';
 import { identityOf } from './process/identity.ts';
 import { DaemonError } from './protocol/errors.ts';
@@ -23,9 +27,13 @@ import { lockState } from './store/instance-lock.ts';
 import { openStateDir } from './store/state-dir.ts';
 import { Store } from './store/store.ts';
 import type { WriterThread } from './store/writer-thread.ts';
+import { Admission } from './task/admission.ts';
+import { Credentials } from './task/credentials.ts';
 import { InstalledExecutors } from './task/installed-executors.ts';
 import { Layout } from './task/layout.ts';
-import { Providers } from './task/providers.ts';
+import { OfflineProvider } from './task/offline-provider.ts';
+import { Policies } from './task/policies.ts';
+import { RefreshedCredentials } from './task/refreshed-credentials.ts';
 import { Tasks } from './task/tasks.ts';
 import { Listener } from './transport/listener.ts';
 
@@ -39,11 +47,22 @@ export interface Daemon {
   stop(options: { endTurns: boolean }): Promise<void>;
 }
 
+/** What else than harnessd's own there is to run; for tests. */
+export interface Parts {
+  readonly executors?: readonly Executor[];
+  readonly tools?: readonly Tool[];
+}
+
 const productDir = dirname(import.meta.dirname);
 const loopback = ['127.0.0.1', '::1', 'localhost'];
 
 /** Puts it all together, in the order in which one thing needs another; it is taken apart in reverse. */
-export async function startDaemon(config: Config, env: Environment, writer: WriterThread): Promise<Daemon> {
+export async function startDaemon(
+  config: Config,
+  env: Environment,
+  writer: WriterThread,
+  { executors = ownExecutors, tools = ownTools }: Parts = {},
+): Promise<Daemon> {
   if (!loopback.includes(config.listen.host)) {
     throw new DaemonError(
       'config_invalid',
@@ -63,7 +82,7 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
   const crash = crashPoint(config.faults.crashAt, () => process.kill(process.pid, 'SIGKILL'));
   const logFile = join(stateDir, 'logs', 'pty-host.log');
   const { signal } = ending;
-  const [store, hosts, containment, token, macKey, credentials, versions] = await Promise.all([
+  const [store, hosts, containment, token, macKey, own, refreshed, versions] = await Promise.all([
     Store.open({ stateDir, writer, crashAt: config.faults.crashAt }).then((opened) => stack.use(opened)),
     openHosts({ stateDir, containment: config.containment, logFile, ...config.hosts, signal }).then((opened) =>
       stack.use(opened),
@@ -72,78 +91,109 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
     openToken(stateDir),
     openSecretFile(join(stateDir, 'mac-key')),
     ProviderCredentials.open(executors, env, config.credentials.file),
+    RefreshedCredentials.open(join(stateDir, 'refreshed')),
     Promise.all(executors.map(async ({ id }) => [id, await versionOf(id, productDir)] as const)),
   ]);
   const computerId = await keep(store, 'computerId', randomUUID);
-  const providers = new Providers({ credentials, offlineModel: config.offlineModel, stateDir, signal });
+  const offline = new OfflineProvider({ stateDir, signal });
+  const credentials = new Credentials({ store, clock, executors, own, refreshed });
+  const policies = new Policies({ store, clock, executors, models });
+  const admission = new Admission({
+    policies,
+    credentials,
+    isOfflineAllowed: config.offlineModel === 'auto',
+    directBaseUrl: (provider, mode) => directBaseUrls(config)[`${provider}:${mode}`],
+  });
   const installed = new InstalledExecutors({
     definitions: executors,
     cliDir: join(productDir, 'executors', 'cli'),
     binaries: Object.fromEntries(config.executors.binaries.map((entry) => entry.split('=', 2) as [string, string])),
     versions: Object.fromEntries(versions),
   });
+  const layout = new Layout(stateDir);
+  const home = config.home ?? homedir();
+  const onStep = (step: string): void => {
+    log.debug({ step }, 'step');
+    crash(step);
+  };
+  const secrets = () => [token, ...credentials.all];
+  const about = { version: manifest.version, computerId, containment: containment.level, isolation: 'none' as const };
+  const { registry, mcp } = openTools({
+    config,
+    env,
+    tools,
+    store,
+    layout,
+    home,
+    installed,
+    macKey,
+    secrets,
+    about,
+    clock,
+    log,
+    onStep,
+  });
   const door = Promise.withResolvers<string>();
   const tasks = new Tasks({
     executorIds: installed.ids,
     defaultExecutor: config.executors.default,
+    credentialVariables: new Set(
+      executors.flatMap(({ credentialVariables, baseUrlVariable }) => [
+        ...Object.values(credentialVariables),
+        ...(baseUrlVariable === undefined ? [] : [baseUrlVariable]),
+      ]),
+    ),
     macKey,
     services: {
       store,
       hosts,
       containment,
-      layout: new Layout(stateDir),
+      layout,
       limits: config.turn,
       terminal: config.terminal,
       clock,
       log,
-      onStep: (step) => {
-        log.debug({ step }, 'step');
-        crash(step);
-      },
-      home: config.home ?? homedir(),
+      onStep,
+      home,
       daemonEnv: env,
-      secrets: [token, ...credentials.all],
+      secrets: [token, ...own.all],
+      admission,
+      credentials,
+      offlineCredential: () => offline.credential(),
       executor: (id) => installed.get(id),
-      provider: (executor) => providers.of(executor),
-      nativeModel: (id) => models.find((model) => model.id === id)?.native ?? id,
       mcpUrl: () => door.promise,
+      calls: registry,
     },
   });
 
   const bootId = randomUUID();
   const info = () => ({
-    version: manifest.version,
+    ...about,
     protocol: 'harness.v1' as const,
-    computerId,
     bootId,
     pid: process.pid,
     startedAt,
     node: process.versions.node,
     libuv: process.versions.uv,
-    containment: containment.level,
-    isolation: 'none' as const,
     latestId: store.latestId,
     defaultExecutor: config.executors.default,
   });
   const handlers = createHandlers({
     store,
+    registry,
     tasks,
     stateDir,
     page: { maxEvents: config.limits.pageEvents, maxBytes: config.limits.pageBytes },
     info,
-    executors: () =>
-      installed.all().map(({ definition, argv, version, command }) => ({
-        executor: definition.id,
-        title: definition.title,
-        available: argv !== undefined,
-        ...(version !== undefined && { version }),
-        defaultModel: definition.defaultModel,
-        ...(argv === undefined && { command }),
-      })),
+    policies,
+    credentials,
+    admission,
+    installed,
     stop: (options) => void stop(options), // it logs its own failure
   });
   const tokenCheck = new TokenCheck(token);
   stack.defer(() => tasks.detach()); // a start that fails lets go of what it took up
+  await registry.recover();
   await tasks.recover(); // before the door opens: what a peer adds meanwhile is none of an earlier daemon's leftovers
   const listener = stack.use(
     await openListener(store, config, {
@@ -160,6 +210,7 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
         },
       }),
       onChannel: (channel) => void new Connection({ channel, handlers, store, limits: config.limits, log }), // lives as long as its channel
+      onMcp: (request, response) => mcp.answer(request, response),
     }),
   );
 
@@ -197,12 +248,13 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
     log.info({ endTurns, openTurns: tasks.openCount }, 'stopping');
     tasks.close();
     if (endTurns) await tasks.end();
+    await registry.close();
     const isIdle = tasks.openCount === 0;
     await tasks.detach();
     ending.abort();
     if (isIdle) {
       await hosts.leave();
-      await providers.endOffline();
+      await offline.end();
     }
     await rm(presencePath, { force: true });
     await resources.disposeAsync();
@@ -215,6 +267,18 @@ export async function startDaemon(config: Config, env: Environment, writer: Writ
 function openLog(level: string): Logger {
   const redact = { paths: ['*.authorization', '*.token', '*.env', '*.prompt', '*.credential'], censor: '[secret]' };
   return pino({ level, redact, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: false }));
+}
+
+/** Where turns that go to a vendor directly are sent instead, by provider and way of paying. */
+function directBaseUrls({ providers }: Config): Readonly<Record<string, string | undefined>> {
+  const { anthropicBaseUrl, openaiBaseUrl, googleBaseUrl, codeAssistBaseUrl } = providers;
+  return {
+    'anthropic:api_key': anthropicBaseUrl,
+    'anthropic:oauth': anthropicBaseUrl,
+    'openai:api_key': openaiBaseUrl,
+    'google:api_key': googleBaseUrl,
+    'google:oauth': codeAssistBaseUrl,
+  };
 }
 
 /** A value made once for the life of the state directory. */

@@ -21,7 +21,7 @@ const table: ImportTable = {
   'src/transport': ['src/base', 'src/protocol'],
   'src/client': ['src/base', 'src/protocol', 'src/process'],
   'src/store': ['src/base', 'src/protocol'],
-  'src/tooling': ['src/base', 'src/protocol', 'src/kit', 'src/pty-host', 'src/process'],
+  'src/tooling': ['src/base', 'src/protocol', 'src/kit', 'src/pty-host', 'src/process', 'src/store'], // what is called is journalled
   'src/mcp': ['src/base', 'src/protocol', 'src/kit', 'src/pty-host', 'src/process', 'src/tooling'],
   'src/task': [
     'src/base',
@@ -35,6 +35,7 @@ const table: ImportTable = {
   'src/rpc': [
     'src/base',
     'src/protocol',
+    'src/kit',
     'src/transport',
     'src/task',
     'src/tooling',
@@ -53,6 +54,7 @@ const table: ImportTable = {
     'executors',
   ],
   'src/daemon.ts': 'everything',
+  'src/open-tools.ts': ['src/base', 'src/config', 'src/kit', 'src/mcp', 'src/store', 'src/task', 'src/tooling'], // a part of daemon.ts
   'src/main.ts': ['src/daemon.ts', 'src/config', 'src/base', 'src/cli', 'src/store'], // the store's thread starts first
 };
 

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { claude } from '../executors/claude.ts';
 import { Secret } from '../src/base/secret.ts';
 import type { Credential, Exit, PlanRequest } from '../src/kit/executor.ts';
-import { eventData, type ExecutorEvent } from '../src/protocol/events.ts';
+import { eventData } from '../src/protocol/events.ts';
 import { exits, story, transcript } from './transcripts/claude.ts';
 import { readGolden } from './transcripts/fold.ts';
 
@@ -45,7 +45,7 @@ describe('what was used', () => {
     const total: Record<string, number[]> = {};
     for (const { type, data } of story(name).events) {
       if (type !== 'usage.reported') continue;
-      const sum = (total[data.model] ??= counts.map(() => 0));
+      const sum = (total[data.model!] ??= counts.map(() => 0));
       for (const [index, count] of counts.entries()) sum[index]! += data[count]!;
     }
     const earlier = name === 'resume' ? lastUsage('success') : {}; // the CLI counts over the whole conversation
@@ -113,6 +113,17 @@ describe('the ending', () => {
     expect(end([retry(500), answer], { code: null, signal: 'SIGTERM' }).ending.reason).toBe('executor_killed');
   });
 
+  test('[P3.2] is not another for what the provider streams', () => {
+    const streamed = (event: object): string => JSON.stringify({ type: 'stream_event', event });
+    const parts = [
+      streamed({ type: 'message_start', message: {} }),
+      streamed({ type: 'content_block_delta', delta: { type: 'text_delta', text: 'x' } }),
+    ];
+    const killed = { code: null, signal: 'SIGKILL' };
+    for (const lines of [[], [retry(500)], [retry(null)], [retry(500), answer], [answer]])
+      expect(end([...lines, ...parts], killed)).toEqual(end(lines, killed));
+  });
+
   test('[P3.5] tells a signal from an exit, and an exit code from a result', () => {
     expect(end([], { code: null, signal: 'SIGSEGV' })).toEqual({
       ending: { outcome: 'failed', reason: 'executor_killed' },
@@ -128,33 +139,6 @@ describe('the ending', () => {
       end([retry(null), answer, result({ is_error: true, terminal_reason: 'api_error' })], code(1)).ending.reason,
     ).toBe('stream_cut');
     expect(end([retry(null)], { code: null, signal: 'SIGINT' }).ending.reason).toBe('provider_unreachable');
-  });
-});
-
-describe('a line', () => {
-  const fold = (line: string): readonly ExecutorEvent[] => claude.parser.line(claude.parser.start(), line).events;
-
-  test('[P3.5] that is not known is kept as it came, an empty one is not', () => {
-    for (const text of ['garbage', '{"type":"new"}', '{"type":"assistant"}', '[]', 'null', '{"type":"result"}', '{'])
-      expect(fold(text)).toEqual([{ type: 'executor.unparsed', data: { text } }]);
-    for (const text of ['', ' ', '\r']) expect(fold(text)).toEqual([]);
-  });
-
-  test('tells a denied permission, and a tool’s output of any shape', () => {
-    expect(fold('{"type":"system","subtype":"permission_denied","tool_name":"Bash","message":"no"}')).toEqual([
-      { type: 'warning.raised', data: { code: 'permission_denied', message: 'Bash: no' } },
-    ]);
-    const finished = (content: unknown) =>
-      fold(
-        JSON.stringify({ type: 'user', message: { content: [{ type: 'tool_result', tool_use_id: 'a', content }] } }),
-      );
-    const image = { type: 'image', source: {} };
-    for (const [content, output] of [
-      ['x', 'x'],
-      [undefined, ''],
-      [[{ type: 'text', text: 'x' }, image], `x\n${JSON.stringify(image)}`],
-    ])
-      expect(finished(content)).toEqual([{ type: 'tool.finished', data: { callId: 'a', outcome: 'ok', output } }]);
   });
 });
 
@@ -175,6 +159,7 @@ describe('the plan', () => {
     '--output-format',
     'stream-json',
     '--verbose',
+    '--include-partial-messages',
     '--dangerously-skip-permissions',
     '--mcp-config',
     '/c/harnessd-mcp.json',

@@ -36,7 +36,14 @@ test('a turn that succeeds is told from prompt to end', () => {
       { type: 'turn.queued', data: { prompt: 'create\nhello.txt', executor: 'claude', model: 'sonnet' } },
       {
         type: 'turn.started',
-        data: { executor: 'claude', model: 'sonnet', version: '2.1', provider: 'offline', deadlineAt: 1 },
+        data: {
+          executor: 'claude',
+          model: 'sonnet',
+          version: '2.1',
+          provider: 'offline',
+          mode: 'credits',
+          deadlineAt: 1,
+        },
       },
       { type: 'turn.running', data: { terminalId: 'u1', pid: 1, containment: 'weak' } },
       { type: 'executor.session', data: { sessionId: 's' } },

@@ -179,7 +179,7 @@ test('a subscriber gets each event once and in order, however often the connecti
   const seen: number[] = [];
 
   for await (const { seq } of client.events({ taskId, signal: live })) {
-    seen.push(seq);
+    seen.push(seq!);
     if (seq === 11) break;
   }
 
@@ -228,7 +228,7 @@ test('a subscriber that is slow holds few events, and gets them all', async () =
 
   for await (const { seq } of client.events({ taskId, signal: live })) {
     expect(seq).toBe(expected);
-    if (seq % 1_000 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
+    if (seq! % 1_000 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
     if (expected === total) break;
     expected += 1;
   }

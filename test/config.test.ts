@@ -65,7 +65,8 @@ describe('the configuration', () => {
   test('has every option under three names that lead to the same value', () => {
     const values: Record<string, string> = { containment: 'weak', offlineModel: 'auto', 'log.level': 'debug' };
     for (const { key, env: variable, type } of describeOptions()) {
-      const value = values[key] ?? (type === 'path' ? '/some/path' : type.startsWith('integer') ? '17' : 'some,words');
+      const some: Record<string, string> = { path: '/some/path', URL: 'https://example.org/x' };
+      const value = values[key] ?? some[type] ?? (type.startsWith('integer') ? '17' : 'some,words');
       const byFlag = loadConfig({ env, flags: { [key]: value } });
       const byVariable = loadConfig({ env: { ...env, [variable]: value }, flags: {} });
       expect(byVariable, variable).toEqual(byFlag);

@@ -34,6 +34,7 @@ const newTurn = (requestId: string | null = null, bodyMac = 'mac') => ({
   bodyMac,
   executor: 'claude',
   model: 'm',
+  member: null,
   timeoutMs: null,
 });
 

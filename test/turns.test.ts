@@ -160,7 +160,7 @@ describe('a turn', () => {
     const second = await client.call('task.create', { prompt: 'result', workspace });
     expect(await client.call('task.cancel', { taskId: second.taskId })).toEqual({ cancelled: [second.turnId] });
     const events = await daemon.eventsUntilEnded(second.taskId, second.turnId);
-    expect(types(events)).toEqual(['task.created', 'turn.queued', 'turn.stopping', 'turn.ended']);
+    expect(types(events)).toEqual(['task.created', 'turn.queued', 'turn.waiting', 'turn.stopping', 'turn.ended']);
     expect(events.at(-1)!.data).toEqual({ outcome: 'cancelled', reason: 'by_peer', evidence: {} });
     await writeFile(gate, '');
     expect(endOf(await daemon.eventsUntilEnded(first.taskId, first.turnId), first.turnId).data['outcome']).toBe(
@@ -247,12 +247,18 @@ describe('a turn', () => {
     const known = [
       [
         'ANTHROPIC_API_KEY',
+        'ANTHROPIC_DEFAULT_FABLE_MODEL',
+        'ANTHROPIC_DEFAULT_HAIKU_MODEL',
+        'ANTHROPIC_DEFAULT_OPUS_MODEL',
+        'ANTHROPIC_DEFAULT_SONNET_MODEL',
+        'ANTHROPIC_SMALL_FAST_MODEL',
         'CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC',
         'CLAUDE_CODE_MAX_RETRIES',
+        'CLAUDE_CODE_SUBAGENT_MODEL',
         'CLAUDE_CODE_TMPDIR',
       ],
-      ['CLAUDE_CONFIG_DIR', 'COLORTERM', 'DISABLE_AUTOUPDATER', 'HARNESSD_TURN', 'HOME', 'HTTPS_PROXY', 'IS_SANDBOX'],
-      ['LC_TIME', 'PATH', 'PWD', 'TERM', 'TMPDIR'],
+      ['CLAUDE_CONFIG_DIR', 'COLORTERM', 'DISABLE_AUTOUPDATER', 'ENABLE_TOOL_SEARCH', 'HARNESSD_TURN', 'HOME'],
+      ['HTTPS_PROXY', 'IS_SANDBOX', 'LC_TIME', 'PATH', 'PWD', 'TERM', 'TMPDIR'],
     ].flat();
     expect(names.split(' ')).toEqual(known);
     expect(home).toBe(other.home);

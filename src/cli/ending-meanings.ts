@@ -21,6 +21,7 @@ export const endingMeanings: { readonly [O in Outcome]: { readonly [R in Reason<
     executor_disabled: 'the policy does not allow the executor, or did not when the turn began',
     model_disabled: 'the policy does not allow the model, or did not when the turn began',
     model_not_allowed: 'the model is not one for this executor and way of paying, or was not when the turn began',
+    auth_not_allowed: 'the policy does not take the way of paying that came with the turn, or did not when it began',
     credentials_required: 'no credential for the executor is configured',
     workspace_invalid: 'the workspace was gone or could not be written when the turn began',
     spawn_failed: 'the executor’s process could not be started',

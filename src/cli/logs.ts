@@ -19,7 +19,7 @@ export async function logs(
   const show = createPrinter(context, options.json ?? false);
   for await (const event of client.events({ taskId, signal: ended.signal, onLost: sayLost(context) })) {
     show(event);
-    if (event.type === 'task.deleted' || (!options.follow && event.seq >= latestSeq)) return exitCodes.success;
+    if (event.type === 'task.deleted' || (!options.follow && event.seq! >= latestSeq)) return exitCodes.success;
   }
   return exitCodes.interrupted;
 }

@@ -39,11 +39,15 @@ function lines(event: NewEvent, tookMs: number, paint: Paint): string[] {
     case 'thought.added':
       return indentAll(head(event.data.text, shownLines), '  ').map((line) => paint('dim', line));
     case 'tool.called':
+      if (event.data.via === 'mcp') return []; // the executor tells of it as well
       return [
         `${event.data.parentCallId ? '    ' : ''}${paint('cyan', '▸')} ${paint('bold', clip(event.data.name, 60))} ${inputInShort(event.data.input)}`,
       ];
     case 'tool.finished':
+      if (event.data.via === 'mcp') return [];
       return result(event.data, paint);
+    case 'tool.interrupted':
+      return [paint('yellow', `a tool was interrupted (${event.data.reason.replaceAll('_', ' ')})`)];
     case 'usage.reported':
       return [paint('dim', usageLine(event.data))];
     case 'retry.announced':
@@ -56,6 +60,10 @@ function lines(event: NewEvent, tookMs: number, paint: Paint): string[] {
       return [paint('dim', `ending the turn (${event.data.cause})`)];
     case 'turn.ended':
       return ending(event.data, tookMs, paint);
+    case 'turn.handed_over':
+      return [paint('dim', `told of ${event.data.turns.length} earlier turns in the workspace`)];
+    case 'turn.waiting':
+      return [paint('dim', `waiting: ${event.data.reason.replaceAll('_', ' ')}`)];
     case 'task.deleted':
       return [paint('dim', 'the task was deleted')];
     case 'plan.updated':
@@ -66,6 +74,9 @@ function lines(event: NewEvent, tookMs: number, paint: Paint): string[] {
     case 'tool.output':
     case 'executor.session':
     case 'turn.running':
+    case 'policy.changed':
+    case 'credential.changed':
+    case 'credential.refreshed':
     case 'event.erased':
       return [];
   }
@@ -102,7 +113,7 @@ function usageLine({
       ? `, cache ${number(cacheReadTokens)} read ${number(cacheWriteTokens)} written`
       : '';
   const cost = costUsd === undefined ? '' : `, $${costUsd.toFixed(4)} as the executor reckons`;
-  return `usage of ${model}: ${number(inputTokens)} tokens in, ${number(outputTokens)} out${cache}${cost}`;
+  return `usage${model === undefined ? '' : ` of ${model}`}: ${number(inputTokens)} tokens in, ${number(outputTokens)} out${cache}${cost}`;
 }
 
 function retryLine({ attempt, maxAttempts, delayMs, httpStatus, message }: Data<'retry.announced'>): string {

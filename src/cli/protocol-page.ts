@@ -20,11 +20,17 @@ const clientProtocol: { readonly [T in EventType]: string } = {
   'tool.called': '`session/update`, `tool_call`',
   'tool.output': '`session/update`, `tool_call_update`',
   'tool.finished': '`session/update`, `tool_call_update`',
+  'tool.interrupted': '`session/update`, `tool_call_update`, `status: failed`',
   'plan.updated': '`session/update`, `plan`',
   'usage.reported': 'none',
   'retry.announced': 'none',
   'warning.raised': 'none',
   'executor.unparsed': 'none',
+  'turn.waiting': 'none',
+  'turn.handed_over': 'none',
+  'policy.changed': 'none',
+  'credential.changed': 'none',
+  'credential.refreshed': 'none',
   'event.erased': 'none',
   'task.deleted': 'none',
 };
@@ -61,7 +67,7 @@ cancelled by the notification \`$/cancel {"id": …}\` and then answered with \`
 Who comes back after a lost connection subscribes again with the last \`seq\` (or \`id\`) that it has, and gets what it missed, in order, once.
 
 Two addresses answer plain HTTP: \`GET /healthz\` (200 while the daemon lives) and \`GET /readyz\` (200 or 503; with a valid token also the state of each
-component).`;
+component). \`/mcp\` is for the executors of turns: see [tools](tools.md).`;
 
 function methodSection(): string {
   const sections = Object.entries(methods).map(([name, { summary, params, result }]) =>

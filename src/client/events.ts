@@ -25,7 +25,7 @@ export async function* readEvents(
   address: Address,
   { taskId, after = 0, signal, onLost }: EventsOptions,
 ): AsyncGenerator<StoredEvent, void> {
-  const positionOf = (event: StoredEvent): number => (taskId === undefined ? event.id : event.seq);
+  const positionOf = (event: StoredEvent): number => (taskId === undefined ? event.id : event.seq!); // a task's events have one
   let cursor = after;
   for (let delayMs = firstDelayMs; !signal.aborted; delayMs = Math.min(2 * delayMs, maxDelayMs)) {
     try {

@@ -73,6 +73,7 @@ function nameOf({ path, schema }: Leaf): OptionName {
 function typeOf(json: z.core.JSONSchema.BaseSchema): string {
   if (json.enum) return json.enum.join(' | ');
   if (json['isPath'] === true) return 'path';
+  if (json['isUrl'] === true) return 'URL';
   if (json.anyOf) return 'list (in the environment and flags: separated by commas)';
   if (json.type !== 'integer') return String(json.type);
   return json.maximum === Number.MAX_SAFE_INTEGER

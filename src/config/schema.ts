@@ -1,6 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { BaseUrl } from '../protocol/policy.ts';
 
 /** A whole number: as such in the file, as text in the environment and in flags. (z.coerce would also take `true`, `null` and ''.) */
 const int = (min: number, max: number) =>
@@ -13,6 +14,7 @@ const count = (value: number) => int(1, 1_000_000_000).default(value);
 const bytes = (value: number) => int(1, Number.MAX_SAFE_INTEGER).default(value);
 /** Made absolute: against the folder of the file, or the current one for the environment and flags. */
 const path = () => z.string().min(1).meta({ isPath: true });
+const url = () => BaseUrl.optional().meta({ isUrl: true });
 const list = z
   .union([z.array(z.string()), z.string().transform((text) => text.split(',').filter(Boolean))])
   .default([]);
@@ -76,6 +78,15 @@ export const Config = z.strictObject({
       retryMs: ms(30_000).describe('how long an executor may keep retrying a provider that refuses or fails'),
     })
     .prefault({}),
+  tools: z
+    .strictObject({
+      timeoutMs: ms(120_000).describe('how long a call of a tool may take, where the tool itself does not say'),
+      outputBytes: bytes(MiB).describe('largest answer of a tool, where the tool itself does not say'),
+      eventBytes: bytes(64 * KiB).describe('of an input or output, how much the journal keeps'),
+      callsPerTurn: count(32).describe('calls of one turn at once'),
+      requestBytes: bytes(4 * MiB).describe('largest request to `/mcp`'),
+    })
+    .prefault({}),
   terminal: z
     .strictObject({
       cols: count(120).describe('width of a turn’s terminal'),
@@ -98,6 +109,14 @@ export const Config = z.strictObject({
     .strictObject({
       default: z.string().default('claude').describe('for tasks that name none'),
       binaries: list.describe('by executor, other programs than the installed CLIs: `claude=/opt/claude`'),
+    })
+    .prefault({}),
+  providers: z
+    .strictObject({
+      anthropicBaseUrl: url().describe('where turns with a key or subscription of Anthropic go; default: the vendor'),
+      openaiBaseUrl: url().describe('the same for keys of OpenAI'),
+      googleBaseUrl: url().describe('the same for keys of Google'),
+      codeAssistBaseUrl: url().describe('the same for subscriptions of Google (Code Assist)'),
     })
     .prefault({}),
   credentials: z

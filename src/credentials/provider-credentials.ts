@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { Secret } from '../base/secret.ts';
 import type { Credential, Executor } from '../kit/executor.ts';
 import { DaemonError } from '../protocol/errors.ts';
+import { paymentModes, type PaymentMode } from '../protocol/payment.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -11,11 +12,11 @@ const CredentialsFile = z.record(z.string(), z.record(z.string(), z.string().min
 
 /** The computer's own credentials: from a private file, else from the environment that the daemon was started with. */
 export class ProviderCredentials {
-  readonly #byExecutor: ReadonlyMap<string, Credential>;
+  readonly #byExecutor: ReadonlyMap<string, ReadonlyMap<PaymentMode, Credential>>;
   /** Every value that was found, those that are not used among them: none may be told. */
   readonly all: readonly Secret[];
 
-  private constructor(byExecutor: ReadonlyMap<string, Credential>, all: readonly Secret[]) {
+  private constructor(byExecutor: ReadonlyMap<string, ReadonlyMap<PaymentMode, Credential>>, all: readonly Secret[]) {
     this.#byExecutor = byExecutor;
     this.all = all;
   }
@@ -26,9 +27,9 @@ export class ProviderCredentials {
     file: string | undefined,
   ): Promise<ProviderCredentials> {
     const fromFile = file === undefined ? {} : await readPrivate(file);
-    const found = executors.flatMap((executor) => {
-      const credential = pick(executor, fromFile[executor.id] ?? {}) ?? pick(executor, env);
-      return credential ? [[executor.id, credential] as const] : [];
+    const found = executors.map((executor) => {
+      const inFile = read(executor, fromFile[executor.id] ?? {});
+      return [executor.id, inFile.size > 0 ? inFile : read(executor, env)] as const;
     });
     const all = executors.flatMap(({ id, credentialVariables }) =>
       Object.values(credentialVariables).flatMap((name) =>
@@ -38,19 +39,19 @@ export class ProviderCredentials {
     return new ProviderCredentials(new Map(found), all);
   }
 
-  of(executor: string): Credential | undefined {
-    return this.#byExecutor.get(executor);
+  of(executor: string, mode: PaymentMode): Credential | undefined {
+    return this.#byExecutor.get(executor)?.get(mode);
   }
 }
 
-/** Exactly one credential reaches a CLI: given two it sends both. */
-function pick({ credentialVariables, baseUrlVariable }: Executor, values: Environment): Credential | undefined {
+function read({ credentialVariables, baseUrlVariable }: Executor, values: Environment): Map<PaymentMode, Credential> {
   const baseUrl = values[baseUrlVariable ?? ''];
-  for (const mode of ['api_key', 'credits', 'oauth'] as const) {
-    const value = values[credentialVariables[mode] ?? ''];
-    if (value) return { mode, value: new Secret(value), ...(baseUrl && { baseUrl }) };
-  }
-  return undefined;
+  return new Map(
+    paymentModes.flatMap((mode) => {
+      const value = values[credentialVariables[mode] ?? ''];
+      return value ? [[mode, { mode, value: new Secret(value), ...(baseUrl && { baseUrl }) }] as const] : [];
+    }),
+  );
 }
 
 async function readPrivate(path: string): Promise<z.infer<typeof CredentialsFile>> {

@@ -2,7 +2,7 @@ import type { Secret } from '../base/secret.ts';
 import type { Ending, Evidence, ExecutorEvent } from '../protocol/events.ts';
 import type { ModelProvider, PaymentMode } from '../protocol/payment.ts';
 
-export type { Evidence, ExecutorEvent, Reason } from '../protocol/events.ts';
+export type { Evidence, ExecutorEvent, Reason, ToolKind } from '../protocol/events.ts';
 export { Secret } from '../base/secret.ts';
 
 /** What an executor shows its provider. */
@@ -94,6 +94,8 @@ export interface ExecutorDefinition<State = unknown> {
   readonly stopSignal: 'SIGINT' | 'SIGTERM';
   /** Where below `configDir` a conversation is kept (a glob): one that is not there yet cannot be resumed. */
   readonly conversation: (session: string) => string;
+  /** `session`: the usage that it reports counts from the beginning of the conversation; default: of the turn. */
+  readonly usageCounts?: 'session';
   plan(request: PlanRequest): Plan;
   readonly parser: Parser<State>;
 }

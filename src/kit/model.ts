@@ -9,5 +9,5 @@ export interface Model {
   /** The executors that can use it. */
   readonly executors: readonly string[];
   /** Other names that an executor asks for on the way, if it is not told to use the model itself. */
-  readonly auxiliary?: readonly string[];
+  readonly auxiliary?: readonly string[] | undefined;
 }

@@ -84,13 +84,44 @@ export const errorKinds = {
     number: -32008,
     fault: 'computer',
     retry: true,
-    summary: 'No credential is configured for the executor.',
+    summary: 'No credential is configured for the executor, or none of the member’s.',
+  },
+  executor_disabled: {
+    number: -32014,
+    fault: 'caller',
+    retry: false,
+    summary: 'The organisation’s policy does not allow the executor.',
+  },
+  model_not_allowed: {
+    number: -32015,
+    fault: 'caller',
+    retry: false,
+    summary:
+      'There is no such model for the executor and its way of paying; `data.allowed` lists those that there are.',
+  },
+  model_disabled: {
+    number: -32016,
+    fault: 'caller',
+    retry: false,
+    summary: 'The organisation’s policy does not allow the model; `data.allowed` lists those that it allows.',
+  },
+  auth_not_allowed: {
+    number: -32017,
+    fault: 'caller',
+    retry: false,
+    summary: 'The organisation’s policy, or the executor, does not take the way of paying that came with the turn.',
+  },
+  refresh_not_found: {
+    number: -32018,
+    fault: 'caller',
+    retry: false,
+    summary: 'No refreshed credential waits under this id: it was acknowledged before.',
   },
   task_active: {
     number: -32009,
     fault: 'caller',
     retry: true,
-    summary: 'The task has a turn that has not ended; cancel it first.',
+    summary: 'The task has a turn, or a call of a tool, that has not ended; cancel it first.',
   },
   cursor_ahead: {
     number: -32010,
@@ -103,7 +134,7 @@ export const errorKinds = {
     number: -32011,
     fault: 'caller',
     retry: true,
-    summary: 'The connection has as many requests or subscriptions open as it may.',
+    summary: 'The connection has as many requests or subscriptions open as it may, or the turn as many calls of tools.',
   },
   storage_full: {
     number: -32012,
@@ -112,6 +143,25 @@ export const errorKinds = {
     summary: 'The disk of the state directory is full; nothing was recorded.',
   },
   shutting_down: { number: -32013, fault: 'daemon', retry: true, summary: 'The daemon is stopping; come back.' },
+  tool_not_found: {
+    number: -32030,
+    fault: 'caller',
+    retry: false,
+    summary: 'There is no such tool; `data.tools` lists them.',
+  },
+  tool_failed: {
+    number: -32031,
+    fault: 'caller',
+    retry: false,
+    summary: 'The tool could not do what it was asked for; the message says why.',
+  },
+  tool_interrupted: {
+    number: -32032,
+    fault: 'computer',
+    retry: false,
+    summary:
+      'The call ended before its tool had: `data.reason` says why. It may have had its effect or not, and is not run again, so that its id gets this answer for ever.',
+  },
   config_invalid: {
     number: -32050,
     fault: 'caller',

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { TaskId, TurnId } from './ids.ts';
+import { PaymentMode } from './payment.ts';
 
 /** How a turn can end, and why: the closed list. */
 export const endings = {
@@ -20,6 +21,7 @@ export const endings = {
     'executor_disabled',
     'model_disabled',
     'model_not_allowed',
+    'auth_not_allowed',
     'credentials_required',
     'workspace_invalid',
     'spawn_failed',
@@ -69,6 +71,9 @@ export type Evidence = z.infer<typeof Evidence>;
 const ToolKind = z.enum(['read', 'edit', 'delete', 'move', 'search', 'execute', 'think', 'fetch', 'other']);
 export type ToolKind = z.infer<typeof ToolKind>;
 
+/** How a call came that harnessd itself serves. */
+const Via = z.enum(['mcp', 'rpc']).optional();
+
 /** What an executor's parser can say. The Agent Client Protocol counterpart stands behind each in docs/protocol.md. */
 export const executorEventData = {
   'executor.session': z.object({ sessionId: z.string(), model: z.string().optional(), version: z.string().optional() }),
@@ -88,16 +93,14 @@ export const executorEventData = {
   'tool.called': z.object({
     callId: z.string(),
     name: z.string(),
-    input: z.unknown(),
+    input: z.unknown().describe('one over `tools.eventBytes`: the beginning of its JSON, as text'),
+    bytes: count.optional().describe('length of the whole input as JSON, when only its beginning is here'),
     kind: ToolKind.optional().describe('where it is known'),
     paths: z.array(z.string()).optional().describe('files that the call names, as the executor names them'),
     parentCallId: z.string().optional(),
-    via: z
-      .enum(['mcp', 'rpc'])
-      .optional()
-      .describe(
-        'a call that harnessd itself serves, to the executor or to a peer; absent where the executor tells of one',
-      ),
+    via: Via.describe(
+      'a call that harnessd itself serves, to the executor or to a peer; absent where the executor tells of one',
+    ),
   }),
   'tool.output': z
     .object({ callId: z.string(), text: z.string() })
@@ -106,6 +109,8 @@ export const executorEventData = {
     callId: z.string(),
     outcome: z.enum(['ok', 'error']),
     output: z.string(),
+    bytes: count.optional().describe('length of the whole output, when only its beginning is here'),
+    via: Via.describe('as in `tool.called`'),
     exitCode: z.int().optional().describe('where the executor tells it'),
   }),
   'plan.updated': z
@@ -114,8 +119,8 @@ export const executorEventData = {
     })
     .describe('the executor’s whole list of steps, each time it changes'),
   'usage.reported': z.object({
-    model: z.string(),
-    inputTokens: count.describe('not read from a cache'),
+    model: z.string().optional().describe('as the executor tells it; else that of the turn'),
+    inputTokens: count.describe('neither read from a cache nor written to one'),
     outputTokens: count,
     cacheReadTokens: count,
     cacheWriteTokens: count,
@@ -136,6 +141,20 @@ export const executorEventData = {
   }),
 } as const;
 
+/** Why a queued turn does not start. */
+export const WaitReason = z.enum(['workspace_busy', 'concurrency_limit', 'credentials_required', 'credential_in_use']);
+export type WaitReason = z.infer<typeof WaitReason>;
+
+const credentialKey = {
+  executor: z.string(),
+  mode: PaymentMode,
+  member: z.string().optional(),
+};
+
+/** Why a call of one of harnessd's own tools ended before its tool had. */
+export const InterruptReason = z.enum(['cancelled', 'timeout', 'turn_ended', 'daemon_stopping', 'daemon_restarted']);
+export type InterruptReason = z.infer<typeof InterruptReason>;
+
 const daemonEventData = {
   'task.created': z.object({ workspace: z.string() }),
   'turn.queued': z.object({ prompt: z.string(), executor: z.string(), model: z.string() }),
@@ -145,11 +164,27 @@ const daemonEventData = {
     version: z.string().optional().describe('of the executor'),
     resumes: z.string().optional().describe('the executor session that it goes on with'),
     provider: z.enum(['offline', 'configured']).describe('offline: the scripted model that is part of harnessd'),
+    mode: PaymentMode.describe('how it is paid'),
+    member: z.string().optional().describe('whose subscription pays, or on whose behalf it runs'),
     deadlineAt: z.int().describe('milliseconds since the epoch'),
   }),
+  'turn.handed_over': z
+    .object({ text: z.string(), turns: z.array(TurnId).describe('the turns that it tells of') })
+    .describe('what the executor was told, before the prompt, of turns in the workspace that it had not seen'),
   'turn.running': z.object({ terminalId: z.string(), pid: z.int(), containment: z.string() }),
   'turn.stopping': z.object({ cause: StopCause }),
   'turn.ended': z.object({ outcome: Outcome, reason: Reason, evidence: Evidence }),
+  'turn.waiting': z
+    .object({ reason: WaitReason })
+    .describe('why a queued turn does not start yet; told when the reason changes'),
+  'policy.changed': z.object({}).describe('`policy.get` tells what holds now'),
+  'credential.changed': z.object({ ...credentialKey, given: z.boolean().describe('false: cleared') }),
+  'credential.refreshed': z
+    .object({ ...credentialKey, refreshId: z.string() })
+    .describe('an executor changed the credential file it was given: fetch it with `credential.refreshed`'),
+  'tool.interrupted': z
+    .object({ callId: z.string(), reason: InterruptReason })
+    .describe('a call that harnessd served ended before its tool had; it is not run again'),
   'event.erased': z.object({}).describe('stands where an event of a deleted task was, so that ids have no gap'),
   'task.deleted': z.object({}),
 } as const;
@@ -167,8 +202,12 @@ export type EventType = NewEvent['type'];
 /** An event as a peer sees it. */
 export const StoredEvent = z.object({
   id: z.int().positive().describe('counts every event of the computer, without gaps'),
-  seq: z.int().positive().describe('counts the events of the task, without gaps'),
-  taskId: TaskId,
+  seq: z
+    .int()
+    .positive()
+    .nullable()
+    .describe('counts the events of the task, without gaps; null for an event of the computer itself'),
+  taskId: TaskId.nullable(),
   turnId: TurnId.nullable(),
   at: z.int().describe('milliseconds since the epoch'),
   type: z.enum(Object.keys(eventData) as [EventType, ...EventType[]]),

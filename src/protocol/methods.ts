@@ -1,6 +1,9 @@
 import { z } from 'zod';
-import { Evidence, Outcome, Reason, StopCause, StoredEvent } from './events.ts';
+import { Evidence, Outcome, Reason, StopCause, StoredEvent, WaitReason } from './events.ts';
 import { RequestId, TaskId, TerminalId, TurnId } from './ids.ts';
+import { ToolEffect } from './tool-effect.ts';
+import { ModelProvider, PaymentMode } from './payment.ts';
+import { BaseUrl, ExecutorId, Member, ModelId, Policy } from './policy.ts';
 
 export const maxPromptChars = 100_000;
 
@@ -15,18 +18,76 @@ const Prompt = z
   )
   .refine((text) => !text.includes('\0'), 'must not contain NUL');
 
-const Model = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$/, 'must be a model’s name');
-const ExecutorId = z.string().min(1).max(64);
 const Cursor = z.int().nonnegative().default(0);
+const maxCredentialChars = 65_536;
+const Credential = z
+  .string()
+  .min(8, 'must have at least 8 characters')
+  .max(maxCredentialChars)
+  .refine((text) => !/[\0\r]/.test(text), 'must not contain NUL or carriage return');
+
+/** What harnessd itself sets in a turn's environment. */
+const reserved = /^(HARNESSD_.*|HOME|TMPDIR|TERM)$/;
+const Env = z
+  .record(
+    z
+      .string()
+      .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'must be a variable’s name')
+      .refine((name) => !reserved.test(name), 'is set by harnessd itself'),
+    z.union([
+      z
+        .string()
+        .max(32_768)
+        .refine((text) => !text.includes('\0'), 'must not contain NUL'),
+      z.strictObject({ secret: Credential }).describe('masked in whatever the turn says'),
+    ]),
+  )
+  .refine((env) => Object.keys(env).length <= 256, 'must be at most 256 variables');
+
+const Auth = z.strictObject({
+  mode: PaymentMode,
+  value: Credential,
+  baseUrl: BaseUrl.optional().describe('of the proxy for `credits`; default: the policy’s'),
+});
+
+/** What a turn may be given, whichever method makes it. */
+const turnParams = {
+  prompt: Prompt.describe(`1 to ${maxPromptChars} characters`),
+  member: Member.optional().describe('on whose behalf: their OAuth credential pays where the policy says `oauth`'),
+  auth: Auth.optional().describe('a credential for this turn alone, within what the policy allows'),
+  env: Env.optional().describe('variables for this turn; `{secret}` values are masked'),
+  timeoutMs: z
+    .int()
+    .min(1000)
+    .max(2_147_483_647)
+    .optional()
+    .describe('wall clock of the turn; default: `turn.timeoutMs`'),
+};
+
+const credentialRef = {
+  executor: ExecutorId,
+  mode: PaymentMode,
+  member: Member.optional().describe('whose it is; with `oauth`, and only then'),
+};
+
 const timestamp = z.int().describe('milliseconds since the epoch');
+const JsonSchema = z.record(z.string(), z.unknown()).describe('a JSON Schema');
 
 const TurnSummary = z.object({
   turnId: TurnId,
   ordinal: z.int().positive(),
   executor: z.string(),
   model: z.string(),
+  member: z.string().optional(),
   prompt: z.string().describe('the first 200 characters'),
   state: z.enum(['queued', 'launching', 'running', 'ended']),
+  waiting: z
+    .object({
+      reason: WaitReason,
+      position: z.int().positive().describe('place in the queue of its workspace; 1 is next'),
+    })
+    .optional()
+    .describe('why a queued turn does not start'),
   stopping: StopCause.optional(),
   outcome: Outcome.optional(),
   reason: Reason.optional(),
@@ -88,20 +149,14 @@ export const methods = {
     summary: 'Records a task and its first turn. The same id with the same body is answered again and does nothing.',
     params: z.strictObject({
       id: TaskId.optional().describe('chosen by the client, so that a retry acts once'),
-      prompt: Prompt.describe(`1 to ${maxPromptChars} characters`),
+      ...turnParams,
       executor: ExecutorId.optional().describe('default: `executors.default` of the configuration'),
-      model: Model.optional().describe('default: the executor’s'),
+      model: ModelId.optional().describe('default: the executor’s'),
       workspace: z
         .string()
         .max(4096)
         .optional()
         .describe('absolute path of a directory; default: a new one for the task'),
-      timeoutMs: z
-        .int()
-        .min(1000)
-        .max(2_147_483_647)
-        .optional()
-        .describe('wall clock for each turn; default: `turn.timeoutMs`'),
     }),
     result: TurnRef,
   },
@@ -111,10 +166,10 @@ export const methods = {
     params: z.strictObject({
       taskId: TaskId,
       id: RequestId.optional().describe('chosen by the client, so that a retry acts once'),
-      prompt: Prompt,
-      executor: ExecutorId.optional().describe('default: that of the turn before'),
-      model: Model.optional().describe('default: that of the turn before, if the executor is the same'),
-      timeoutMs: z.int().min(1000).max(2_147_483_647).optional(),
+      ...turnParams,
+      member: turnParams.member.describe('default: that of the turn before'),
+      executor: ExecutorId.optional().describe('default: that of the turn before; another one is told what was done'),
+      model: ModelId.optional().describe('default: that of the turn before, if the executor is the same'),
     }),
     result: TurnRef,
   },
@@ -173,6 +228,35 @@ export const methods = {
       missing: z.int().nonnegative().describe('bytes from the asked offset on that are gone'),
     }),
   },
+  'tool.list': {
+    summary: 'The tools of this computer, the same that executors have.',
+    params: z.strictObject({}),
+    result: z.object({
+      tools: z.array(
+        z.object({
+          name: z.string(),
+          summary: z.string(),
+          effect: ToolEffect,
+          inputSchema: JsonSchema,
+          outputSchema: JsonSchema,
+        }),
+      ),
+    }),
+  },
+  'tool.call': {
+    summary:
+      'Runs a tool. A call without an id ends with its request or connection; one with an id goes on, and the same id with the same body gets its answer, whenever that is there.',
+    params: z.strictObject({
+      name: z.string().min(1).max(128),
+      input: z.record(z.string(), z.unknown()).default({}).describe('what the tool’s `inputSchema` says'),
+      id: RequestId.optional().describe('chosen by the client, so that a retry acts once'),
+      taskId: TaskId.optional().describe('whose workspace and events it is for; default: the computer’s'),
+    }),
+    result: z.object({
+      callId: z.string().describe('as in the events; the client’s id if it gave one'),
+      output: z.record(z.string(), z.unknown()).describe('what the tool’s `outputSchema` says'),
+    }),
+  },
   'executor.list': {
     summary: 'The coding agents that a turn can name.',
     params: z.strictObject({}),
@@ -184,10 +268,104 @@ export const methods = {
           available: z.boolean(),
           version: z.string().optional(),
           defaultModel: z.string(),
+          enabled: z.boolean().describe('by the policy'),
+          mode: PaymentMode.optional().describe(
+            'how a turn of no member in particular is paid now; absent: no credential',
+          ),
           command: z.string().optional().describe('what installs it, when it is not available'),
         }),
       ),
     }),
+  },
+  'model.list': {
+    summary: 'The models of an executor, or of all, by each way of paying.',
+    params: z.strictObject({ executor: ExecutorId.optional() }),
+    result: z.object({
+      executors: z.array(
+        z.object({
+          executor: z.string(),
+          defaultModel: z.string(),
+          modes: z.array(
+            z.object({
+              mode: PaymentMode,
+              models: z.array(
+                z.object({
+                  model: z.string(),
+                  provider: ModelProvider,
+                  native: z.string().describe('its name in the provider’s API'),
+                  auxiliary: z
+                    .array(z.string())
+                    .optional()
+                    .describe('other names that the executor asks for on the way'),
+                  enabled: z.boolean().describe('by the policy'),
+                }),
+              ),
+            }),
+          ),
+        }),
+      ),
+    }),
+  },
+  'policy.get': {
+    summary: 'What the organisation allows on this computer.',
+    params: z.strictObject({}),
+    result: Policy,
+  },
+  'policy.set': {
+    summary:
+      'Replaces the whole policy. It holds for every turn that starts from now on, those that are queued among them.',
+    params: Policy,
+    result: Policy,
+  },
+  'credential.set': {
+    summary:
+      'Gives a credential. It is kept in memory only: after a restart of the daemon it is given again, and turns that need it wait for that.',
+    params: z.strictObject({
+      ...credentialRef,
+      value: Credential.describe(
+        'token, key or OAuth access token; with `isFile` the text of the CLI’s own credential file',
+      ),
+      isFile: z.boolean().default(false),
+    }),
+    result: z.object({}),
+  },
+  'credential.clear': {
+    summary: 'Takes a credential back. Turns that run keep it until they end.',
+    params: z.strictObject(credentialRef),
+    result: z.object({}),
+  },
+  'credential.list': {
+    summary: 'Which credentials were given; never their values.',
+    params: z.strictObject({}),
+    result: z.object({
+      credentials: z.array(
+        z.object({
+          ...credentialRef,
+          state: z
+            .enum(['ready', 'awaited'])
+            .describe('awaited: it was given to an earlier daemon and is to be given again'),
+        }),
+      ),
+    }),
+  },
+  'credential.refreshed': {
+    summary: 'The credential files that executors refreshed and that were not acknowledged yet, the oldest first.',
+    params: z.strictObject({}),
+    result: z.object({
+      refreshed: z.array(
+        z.object({
+          refreshId: z.string(),
+          at: timestamp,
+          ...credentialRef,
+          value: z.string().describe('the whole file'),
+        }),
+      ),
+    }),
+  },
+  'credential.ack': {
+    summary: 'A refreshed credential file was taken: the computer forgets its copy on disk.',
+    params: z.strictObject({ refreshId: z.string().max(64) }),
+    result: z.object({}),
   },
 } as const satisfies Record<string, { summary: string; params: z.ZodType; result: z.ZodType }>;
 

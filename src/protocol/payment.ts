@@ -8,3 +8,10 @@ export type PaymentMode = z.infer<typeof PaymentMode>;
 /** Whose model it is; `open_source` models are reached by OpenRouter. */
 export const ModelProvider = z.enum(['anthropic', 'openai', 'google', 'open_source']);
 export type ModelProvider = z.infer<typeof ModelProvider>;
+
+/** Names a credential: a member's with `oauth`, else the organisation's. */
+export interface CredentialRef {
+  readonly executor: string;
+  readonly mode: PaymentMode;
+  readonly member?: string | undefined;
+}

@@ -7,12 +7,13 @@ import {
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { DaemonError } from '../protocol/errors.ts';
+import { invalidParams } from '../protocol/invalid-params.ts';
 import { methods, type MethodName } from '../protocol/methods.ts';
 import type { Store } from '../store/store.ts';
 import type { Channel } from '../transport/channel.ts';
 import type { Handlers } from './handlers.ts';
 import { Subscriptions } from './subscriptions.ts';
-import { invalidParams, wireError } from './wire-error.ts';
+import { wireError } from './wire-error.ts';
 
 const Id = z.union([z.string(), z.number(), z.null()]);
 const Request = z.object({
@@ -109,6 +110,7 @@ export class Connection {
         signal,
         handler(params.data, {
           signal,
+          cancelled: cancelled.signal,
           subscriptions: this.#subscriptions,
           sendFrame: (frame: Uint8Array) => this.#options.channel.send(frame),
           afterReply: (run: () => void) => afterReply.push(run),

@@ -5,23 +5,25 @@ import type { Result } from '../protocol/methods.ts';
 import { journalSize, readJournal } from '../pty-host/journal-reader.ts';
 import { journalDirectory } from '../pty-host/terminal-record.ts';
 import type { Store } from '../store/store.ts';
-import type { Tasks } from '../task/tasks.ts';
+import type { ToolRegistry } from '../tooling/registry.ts';
 import type { Handlers } from './handlers.ts';
+import { ruleHandlers, type Rules } from './rule-handlers.ts';
 import type { Source } from './subscriptions.ts';
+import { toolHandlers } from './tool-handlers.ts';
 
-interface HandlersOptions {
+interface HandlersOptions extends Rules {
   readonly store: Store;
-  readonly tasks: Tasks;
+  readonly registry: ToolRegistry;
   readonly stateDir: string;
   readonly page: { readonly maxEvents: number; readonly maxBytes: number };
   readonly info: () => Result<'daemon.info'>;
-  readonly executors: () => Result<'executor.list'>['executors'];
   /** Begins to end the daemon, after the answer. */
   readonly stop: (options: { endTurns: boolean }) => void;
 }
 
 /** The handler table: what each method does, in terms of the modules that do it. */
-export function createHandlers({ store, tasks, stateDir, page, info, executors, stop }: HandlersOptions): Handlers {
+export function createHandlers(options: HandlersOptions): Handlers {
+  const { store, tasks, stateDir, page, info, stop } = options;
   const checkCursor = (after: number, latest: number): void => {
     if (after > latest)
       throw new DaemonError('cursor_ahead', `there is no event after ${after} yet: the newest is ${latest}`, {
@@ -58,7 +60,7 @@ export function createHandlers({ store, tasks, stateDir, page, info, executors, 
         {
           read: (seq) => store.taskEventsAfter(taskId, seq, page),
           concerns: (position) => position.taskId === taskId,
-          positionOf: ({ seq }) => seq,
+          positionOf: ({ seq }) => seq!, // a task's events have one
         },
         after,
       );
@@ -102,6 +104,7 @@ export function createHandlers({ store, tasks, stateDir, page, info, executors, 
         missing: Math.max(0, read.offset - offset),
       };
     },
-    'executor.list': () => ({ executors: executors() }),
+    ...ruleHandlers(options),
+    ...toolHandlers(options.registry),
   };
 }

@@ -5,6 +5,8 @@ import type { Subscriptions } from './subscriptions.ts';
 export interface RequestContext {
   /** Aborted when the peer cancels the request or is gone. */
   readonly signal: AbortSignal;
+  /** Aborted only when the peer cancels the request. */
+  readonly cancelled: AbortSignal;
   readonly subscriptions: Subscriptions;
   /** Sends a binary frame to the peer. */
   readonly sendFrame: (frame: Uint8Array) => Promise<boolean>;

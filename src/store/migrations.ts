@@ -5,6 +5,9 @@ export const migrations: readonly string[] = [
   `
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
+  -- That a credential was given; never what it is.
+  CREATE TABLE credentials (key TEXT PRIMARY KEY, given_at INTEGER NOT NULL) WITHOUT ROWID;
+
   CREATE TABLE tasks (
     id TEXT PRIMARY KEY,
     ordinal INTEGER NOT NULL UNIQUE,
@@ -25,6 +28,7 @@ export const migrations: readonly string[] = [
     body_mac TEXT NOT NULL,
     executor TEXT NOT NULL,
     model TEXT NOT NULL,
+    member TEXT,
     timeout_ms INTEGER,
     state TEXT NOT NULL,
     queued_at INTEGER NOT NULL,
@@ -33,6 +37,8 @@ export const migrations: readonly string[] = [
     active_at INTEGER,
     ended_at INTEGER,
     host_id TEXT,
+    lease TEXT,
+    token_hash TEXT,
     resumes TEXT,
     session TEXT,
     capture_offset INTEGER NOT NULL DEFAULT 0,
@@ -43,12 +49,13 @@ export const migrations: readonly string[] = [
     UNIQUE (task_id, ordinal),
     UNIQUE (task_id, request_id)
   );
+  CREATE UNIQUE INDEX turns_token ON turns (token_hash) WHERE token_hash IS NOT NULL;
   CREATE INDEX turns_open ON turns (queued_at) WHERE state <> 'ended';
 
   CREATE TABLE events (
     id INTEGER PRIMARY KEY,
-    task_id TEXT NOT NULL,
-    seq INTEGER NOT NULL,
+    task_id TEXT,
+    seq INTEGER,
     turn_id TEXT,
     at INTEGER NOT NULL,
     type TEXT NOT NULL,
@@ -56,7 +63,25 @@ export const migrations: readonly string[] = [
     UNIQUE (task_id, seq)
   );
   CREATE INDEX tasks_to_erase ON tasks (id) WHERE deleted_at IS NOT NULL AND erased = 0;
+  CREATE INDEX tasks_workspace ON tasks (workspace);
+  CREATE INDEX events_story ON events (turn_id, id) WHERE type IN ('message.added', 'tool.called', 'usage.reported');
+  CREATE INDEX turns_session ON turns (task_id, session);
   CREATE INDEX events_queued ON events (turn_id) WHERE type = 'turn.queued';
+  `,
+  `
+  CREATE TABLE calls (
+    id TEXT PRIMARY KEY,
+    body_mac TEXT NOT NULL,
+    name TEXT NOT NULL,
+    task_id TEXT,
+    turn_id TEXT,
+    is_kept INTEGER NOT NULL,
+    opened_at INTEGER NOT NULL,
+    outcome TEXT,
+    answer TEXT
+  );
+  CREATE INDEX calls_open ON calls (opened_at) WHERE outcome IS NULL;
+  CREATE INDEX calls_of_task ON calls (task_id) WHERE task_id IS NOT NULL;
   `,
 ];
 

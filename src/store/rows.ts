@@ -19,6 +19,8 @@ export interface TurnRow {
   readonly ordinal: number;
   readonly executor: string;
   readonly model: string;
+  /** On whose behalf it runs. */
+  readonly member: string | null;
   readonly timeoutMs: number | null;
   readonly state: TurnState;
   readonly queuedAt: number;
@@ -28,6 +30,8 @@ export interface TurnRow {
   readonly endedAt: number | null;
   /** The pty host that was asked to start it. */
   readonly hostId: string | null;
+  /** The credential file that it alone uses while it runs. */
+  readonly lease: string | null;
   /** Executor session that it goes on with. */
   readonly resumes: string | null;
   /** Executor session that it reported. */
@@ -50,6 +54,7 @@ export type TurnChange = Partial<
     | 'activeAt'
     | 'endedAt'
     | 'hostId'
+    | 'lease'
     | 'resumes'
     | 'session'
     | 'captureOffset'
@@ -58,7 +63,10 @@ export type TurnChange = Partial<
     | 'reason'
     | 'evidence'
   >
->;
+> & {
+  /** SHA-256 of the token by which the turn is known to harnessd's own tools. */
+  readonly tokenHash?: string;
+};
 
 export interface NewTurn {
   readonly id: TurnId;
@@ -68,6 +76,7 @@ export interface NewTurn {
   readonly bodyMac: string;
   readonly executor: string;
   readonly model: string;
+  readonly member: string | null;
   readonly timeoutMs: number | null;
 }
 
@@ -78,10 +87,10 @@ export interface NewTask {
   readonly ownsWorkspace: boolean;
 }
 
-/** Where the journal stands after a commit. */
+/** Where the journal stands after a commit; an event of the computer itself has no task and no `seq`. */
 export interface Position {
-  readonly taskId: TaskId;
-  readonly latestSeq: number;
+  readonly taskId: TaskId | null;
+  readonly latestSeq: number | null;
   readonly latestId: number;
 }
 

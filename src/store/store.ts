@@ -10,7 +10,22 @@ import { Writer } from './writer.ts';
 import { startWriterThread, type WriterThread } from './writer-thread.ts';
 import type { WriteArgs, WriteName, WriteResult } from './writes.ts';
 
+/** Enough to tell of a turn; it may have said thousands of things. */
+const maxTold = 200;
 const reserveBytes = 4 * 1024 * 1024;
+
+export interface TokenCounts {
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly cacheReadTokens: number;
+  readonly cacheWriteTokens: number;
+}
+
+/** A message or a tool call of a turn. */
+export interface Told {
+  readonly type: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
 
 export interface Page {
   readonly maxEvents: number;
@@ -134,6 +149,39 @@ export class Store implements AsyncDisposable {
     return this.#statements.latestSession.get(taskId, executor)?.session;
   }
 
+  /** Turns that started before this one in the same workspace, whosever task they are of; the newest first. */
+  turnsBefore(turnId: TurnId, limit: number): TurnRow[] {
+    return this.#statements.turnsBefore.all({ turnId, limit }).map((row) => turnOf(row)!);
+  }
+
+  /** What a turn's executor last said and which tools it called, in order. */
+  toldBy(turnId: TurnId): Told[] {
+    return this.#statements.toldBy
+      .all(turnId, maxTold)
+      .map(({ type, data }) => ({ type, data: JSON.parse(data) as Told['data'] }))
+      .reverse();
+  }
+
+  /** What earlier turns of the conversation that a turn goes on with reported, in all. */
+  usageBefore({ taskId, resumes, ordinal }: TurnRow): TokenCounts {
+    return this.#statements.usageBefore.get(taskId, resumes ?? '', ordinal)!; // a sum of nothing is a row of zeros
+  }
+
+  /** The turn that runs with this token, if one does. */
+  openTurnByToken(tokenHash: string): TurnRow | undefined {
+    return turnOf(this.#statements.openTurnByToken.get(tokenHash));
+  }
+
+  /** Whether a tool was at work when this daemon, or an earlier one, last recorded something. */
+  get hasOpenCalls(): boolean {
+    return this.#statements.openCall.get() !== undefined;
+  }
+
+  /** Which credentials were given, by this daemon's peers or an earlier one's. */
+  givenCredentials(): string[] {
+    return this.#statements.credentials.all().map(({ key }) => key);
+  }
+
   /** Whether a turn of the task was asked for under the client's id. */
   hasRequest(taskId: TaskId, requestId: string): boolean {
     return this.#statements.request.get(taskId, requestId) !== undefined;
@@ -193,9 +241,14 @@ function turnOf(row: RawTurn | undefined): TurnRow | undefined {
 }
 
 const taskColumns = 'id, workspace, owns_workspace AS ownsWorkspace, created_at AS createdAt, latest_seq AS latestSeq';
-const turnColumns = `id, task_id AS taskId, ordinal, executor, model, timeout_ms AS timeoutMs, state, queued_at AS queuedAt,
-  started_at AS startedAt, deadline_at AS deadlineAt, active_at AS activeAt, ended_at AS endedAt, host_id AS hostId, resumes, session,
+const turnColumns = `id, task_id AS taskId, ordinal, executor, model, member, timeout_ms AS timeoutMs, state, queued_at AS queuedAt,
+  started_at AS startedAt, deadline_at AS deadlineAt, active_at AS activeAt, ended_at AS endedAt, host_id AS hostId, lease, resumes, session,
   capture_offset AS captureOffset, stop_cause AS stopCause, outcome, reason, evidence`;
+/** As the partial index of what is told of a turn has it: written so, that index is used. */
+const inStory = `events.type IN ('message.added', 'tool.called', 'usage.reported')`;
+const tokenSums = ['inputTokens', 'outputTokens', 'cacheReadTokens', 'cacheWriteTokens']
+  .map((name) => `coalesce(sum(events.data ->> '${name}'), 0) AS ${name}`)
+  .join(', ');
 const eventColumns = 'id, seq, task_id AS taskId, turn_id AS turnId, at, type, data';
 
 function prepareReads(db: Database.Database) {
@@ -223,6 +276,26 @@ function prepareReads(db: Database.Database) {
     latestSession: db.prepare<[string, string], { session: string }>(
       'SELECT session FROM turns WHERE task_id = ? AND executor = ? AND session IS NOT NULL ORDER BY ordinal DESC LIMIT 1',
     ),
+    turnsBefore: db.prepare<[{ turnId: string; limit: number }], RawTurn>(
+      `SELECT ${turnColumns} FROM turns
+       WHERE task_id IN (
+         SELECT id FROM tasks WHERE deleted_at IS NULL AND workspace =
+           (SELECT workspace FROM tasks WHERE id = (SELECT task_id FROM turns WHERE id = @turnId))
+       ) AND started_at IS NOT NULL AND rowid < (SELECT rowid FROM turns WHERE id = @turnId)
+       ORDER BY rowid DESC LIMIT @limit`,
+    ),
+    toldBy: db.prepare<[string, number], { type: string; data: string }>(
+      `SELECT type, data FROM events WHERE turn_id = ? AND ${inStory} AND type <> 'usage.reported' ORDER BY id DESC LIMIT ?`,
+    ),
+    usageBefore: db.prepare<[string, string, number], TokenCounts>(
+      `SELECT ${tokenSums} FROM turns JOIN events ON events.turn_id = turns.id AND ${inStory} AND events.type = 'usage.reported'
+       WHERE turns.task_id = ? AND turns.session = ? AND turns.ordinal < ?`,
+    ),
+    openTurnByToken: db.prepare<[string], RawTurn>(
+      `SELECT ${turnColumns} FROM turns WHERE token_hash = ? AND state <> 'ended'`,
+    ),
+    openCall: db.prepare<[]>('SELECT 1 FROM calls WHERE outcome IS NULL LIMIT 1'),
+    credentials: db.prepare<[], { key: string }>('SELECT key FROM credentials ORDER BY key'),
     request: db.prepare<[string, string]>('SELECT 1 FROM turns WHERE task_id = ? AND request_id = ?'),
     prompt: db.prepare<[string], { prompt: string }>(
       `SELECT data ->> 'prompt' AS prompt FROM events WHERE turn_id = ? AND type = 'turn.queued'`,

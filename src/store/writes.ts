@@ -1,6 +1,7 @@
 import type { Database, Statement } from 'better-sqlite3';
 import { DaemonError } from '../protocol/errors.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
+import { prepareCallWrites } from './call-writes.ts';
 import type { NewEvent, NewTask, NewTurn, Position, TurnChange } from './rows.ts';
 
 const columns: Readonly<Record<keyof TurnChange, string>> = {
@@ -10,6 +11,8 @@ const columns: Readonly<Record<keyof TurnChange, string>> = {
   activeAt: 'active_at',
   endedAt: 'ended_at',
   hostId: 'host_id',
+  lease: 'lease',
+  tokenHash: 'token_hash',
   resumes: 'resumes',
   session: 'session',
   captureOffset: 'capture_offset',
@@ -31,7 +34,7 @@ export function prepareWrites(db: Database) {
   const nextSeq = db.prepare<[string], { seq: number }>(
     'UPDATE tasks SET latest_seq = latest_seq + 1 WHERE id = ? RETURNING latest_seq AS seq',
   );
-  const insertEvent = db.prepare<[string, number, string | null, number, string, string]>(
+  const insertEvent = db.prepare<[string | null, number | null, string | null, number, string, string]>(
     'INSERT INTO events (id, task_id, seq, turn_id, at, type, data) VALUES ((SELECT coalesce(max(id), 0) + 1 FROM events), ?, ?, ?, ?, ?, ?)',
   );
   const findTask = db.prepare<[string], { bodyMac: string; deletedAt: number | null; firstTurn: TurnId }>(
@@ -46,17 +49,26 @@ export function prepareWrites(db: Database) {
     'SELECT id, body_mac AS bodyMac FROM turns WHERE task_id = ? AND request_id = ?',
   );
   const insertTurn = db.prepare(
-    `INSERT INTO turns (id, task_id, ordinal, request_id, body_mac, executor, model, timeout_ms, state, queued_at)
-     VALUES (@id, @taskId, (SELECT count(*) + 1 FROM turns WHERE task_id = @taskId), @requestId, @bodyMac, @executor, @model, @timeoutMs, 'queued', @at)`,
+    `INSERT INTO turns (id, task_id, ordinal, request_id, body_mac, executor, model, member, timeout_ms, state, queued_at)
+     VALUES (@id, @taskId, (SELECT count(*) + 1 FROM turns WHERE task_id = @taskId), @requestId, @bodyMac, @executor, @model, @member, @timeoutMs, 'queued', @at)`,
   );
   const latestId = db.prepare<[], { id: number }>('SELECT coalesce(max(id), 0) AS id FROM events');
   const latestSeq = db.prepare<[string], { seq: number }>('SELECT latest_seq AS seq FROM tasks WHERE id = ?');
   const setMeta = db.prepare<[string, string]>('INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING');
+  const replaceMeta = db.prepare<[string, string]>(
+    'INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
+  );
+  const noteCredential = db.prepare<[string, number]>(
+    'INSERT INTO credentials (key, given_at) VALUES (?, ?) ON CONFLICT DO UPDATE SET given_at = excluded.given_at',
+  );
+  const dropCredential = db.prepare<[string]>('DELETE FROM credentials WHERE key = ?');
   const findOpenTurn = db.prepare<[string]>("SELECT 1 FROM turns WHERE task_id = ? AND state <> 'ended'");
   const markDeleted = db.prepare<[number, string]>(
     'UPDATE tasks SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL',
   );
-  const forgetTurns = db.prepare<[string]>('UPDATE turns SET session = NULL, evidence = NULL WHERE task_id = ?');
+  const forgetTurns = db.prepare<[string]>(
+    'UPDATE turns SET session = NULL, evidence = NULL, token_hash = NULL WHERE task_id = ?',
+  );
   const eraseEvents = db.prepare<[string, number, number]>(
     `UPDATE events SET type = 'event.erased', data = '{}'
      WHERE task_id = ? AND seq > ? AND seq <= ? AND type NOT IN ('event.erased', 'task.deleted')`,
@@ -73,14 +85,20 @@ export function prepareWrites(db: Database) {
     return update;
   }
 
-  function append(taskId: TaskId, turnId: TurnId | null, at: number, events: readonly NewEvent[]): Position {
+  function append(taskId: TaskId | null, turnId: TurnId | null, at: number, events: readonly NewEvent[]): Position {
     for (const { type, data } of events) {
-      insertEvent.run(taskId, nextSeq.get(taskId)!.seq, turnId, at, type, JSON.stringify(data));
+      const seq = taskId === null ? null : nextSeq.get(taskId)!.seq;
+      insertEvent.run(taskId, seq, turnId, at, type, JSON.stringify(data));
     }
-    return { taskId, latestSeq: latestSeq.get(taskId)!.seq, latestId: latestId.get()!.id };
+    const seq = taskId === null ? null : latestSeq.get(taskId)!.seq;
+    return { taskId, latestSeq: seq, latestId: latestId.get()!.id };
   }
 
+  const calls = prepareCallWrites(db, append);
+
   return {
+    ...calls,
+
     /** A task with its first turn, or the answer of the first time. */
     createTask({ task, turn, events, at }: { task: NewTask; turn: NewTurn; events: readonly NewEvent[] } & Given) {
       const known = findTask.get(task.id);
@@ -126,11 +144,22 @@ export function prepareWrites(db: Database) {
       return { position: append(taskId, turnId, at, events) };
     },
 
+    /** Events that change nothing else; without a task they are the computer's own. */
+    record({
+      taskId,
+      turnId,
+      events,
+      at,
+    }: { taskId: TaskId | null; turnId: TurnId | null; events: readonly NewEvent[] } & Given) {
+      return { position: append(taskId, turnId, at, events) };
+    },
+
     /** Of an ended task only its id, and where its events were, is kept. */
     deleteTask({ taskId, at }: { taskId: TaskId } & Given) {
       if (findOpenTurn.get(taskId)) {
         throw new DaemonError('task_active', `task ${taskId} has a turn that has not ended: cancel it first`);
       }
+      calls.forgetCalls({ taskId });
       if (markDeleted.run(at, taskId).changes === 0) throw new DaemonError('task_not_found', `no task ${taskId}`);
       forgetTurns.run(taskId);
       return { position: append(taskId, null, at, [{ type: 'task.deleted', data: {} }]) };
@@ -142,6 +171,24 @@ export function prepareWrites(db: Database) {
       const isDone = latestSeq.get(taskId)!.seq <= after + limit;
       if (isDone) markErased.run(taskId);
       return { isDone, position: undefined };
+    },
+
+    /** A value that may change, with the event that tells of it. */
+    setMeta({ key, value, events, at }: { key: string; value: string; events: readonly NewEvent[] } & Given) {
+      replaceMeta.run(key, value);
+      return { position: append(null, null, at, events) };
+    },
+
+    /** That a credential was given, or taken back. */
+    noteCredential({
+      key,
+      isGiven,
+      events,
+      at,
+    }: { key: string; isGiven: boolean; events: readonly NewEvent[] } & Given) {
+      if (isGiven) noteCredential.run(key, at);
+      else dropCredential.run(key);
+      return { position: append(null, null, at, events) };
     },
 
     /** Keeps a value that is set once. */

@@ -1,3 +1,4 @@
+import { delimiter, join } from 'node:path';
 import { Secret } from '../base/secret.ts';
 
 /** What an executor inherits from the daemon's environment; nothing else does. */
@@ -26,16 +27,26 @@ interface ChildEnvOptions {
   readonly daemonEnv: Environment;
   readonly home: string;
   readonly tmpDir: string;
+  /** What the turn was given; the plan's own variables win over it. */
+  readonly given: Readonly<Record<string, string | Secret>>;
   readonly plan: Readonly<Record<string, string | Secret>>;
 }
 
 /** The whole environment of an executor: an allow-list, the computer's HOME, the turn's TMPDIR, and what its plan says. */
-export function childEnv({ daemonEnv, home, tmpDir, plan }: ChildEnvOptions): Record<string, string> {
+export function childEnv({ daemonEnv, home, tmpDir, given, plan }: ChildEnvOptions): Record<string, string> {
   const env: Record<string, string> = { HOME: home, TMPDIR: tmpDir, TERM: 'xterm-256color', COLORTERM: 'truecolor' };
   for (const [name, value] of Object.entries(daemonEnv)) {
     if (value !== undefined && (inherited.includes(name as (typeof inherited)[number]) || name.startsWith('LC_')))
       env[name] = value;
   }
-  for (const [name, value] of Object.entries(plan)) env[name] = value instanceof Secret ? value.open() : value;
+  env['PATH'] = withLocalBin(env['PATH'], home);
+  for (const [name, value] of Object.entries({ ...given, ...plan }))
+    env[name] = value instanceof Secret ? value.open() : value;
   return env;
+}
+
+/** What one turn puts into `~/.local/bin`, the next one finds. */
+function withLocalBin(path = '/usr/local/bin:/usr/bin:/bin', home: string): string {
+  const local = join(home, '.local', 'bin');
+  return path.split(delimiter).includes(local) ? path : `${local}${delimiter}${path}`;
 }

@@ -42,7 +42,7 @@ export async function followTurn(options: FollowOptions): Promise<{ ending: Endi
   const { graceMs, lineBytes: maxLineBytes } = limits;
   using watch = await ExitWatch.open({ hosts, stateDir, terminalId: id, hostId, graceMs, onExit: onChange, onFault });
   const secrets = JSON.parse(await readFile(files.secrets, 'utf8')) as string[]; // written by prepareLaunch
-  const parse = new Parse(definition.parser, new Mask(secrets));
+  const parse = new Parse(definition, new Mask(secrets), services.store.usageBefore(record.row));
   await parse.refold(files.capture, { upTo: captureOffset, maxLineBytes });
   await using reader = await CaptureReader.open(files.capture, { offset: captureOffset, maxLineBytes });
   using _growth = watchGrowth(files.capture, onChange);
@@ -52,7 +52,7 @@ export async function followTurn(options: FollowOptions): Promise<{ ending: Endi
     deadlineAt: deadlineAt!, // recorded at the launch
     activeAt: activeAt!,
     stopCause,
-    isBusy: async () => parse.hasOpenCall || hasLiveChildren(services, id),
+    isBusy: async () => parse.hasOpenCall || services.calls.hasOpenCall(id) || hasLiveChildren(services, id),
     captureSize: async () => {
       await record.lookAtDisk(files.dir);
       return (await reader.size()) + (await journalSize(journalDirectory(stateDir, id)));
@@ -70,6 +70,7 @@ export async function followTurn(options: FollowOptions): Promise<{ ending: Endi
       onStep('parse.read');
       await recordLines(options, parse, lines, { isOver: () => watch.exit !== undefined });
       watchdog.touch(parse.retryDelayMs);
+      if (parse.isStuck && stopCause() === null) await stop('retry_limit');
     } else if (atEnd && exit) {
       onStep('exit.seen');
       const partial = reader.takePartial();

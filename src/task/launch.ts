@@ -1,17 +1,21 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { glob, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isDiskFull } from '../base/files.ts';
 import { Secret } from '../base/secret.ts';
 import type { Executor } from '../kit/executor.ts';
-import type { Ending, Evidence } from '../protocol/events.ts';
+import type { Ending, Evidence, NewEvent } from '../protocol/events.ts';
 import { DaemonError } from '../protocol/errors.ts';
 import { HostError } from '../pty-host/host-error.ts';
 import type { SpawnRequest } from '../pty-host/protocol.ts';
 import type { TaskRow, TurnRow } from '../store/rows.ts';
+import type { Admitted } from './admission.ts';
 import { childEnv } from './child-env.ts';
+import { secretsOf } from './credentials.ts';
+import { handOver, type HandOver } from './hand-over.ts';
 import type { TurnFiles } from './layout.ts';
-import type { Provider, TurnServices } from './turn-services.ts';
+import { ownCredential, ownEnv, secretsIn, type TurnInputs } from './turn-inputs.ts';
+import type { TurnServices } from './turn-services.ts';
 
 /** The variable by which a turn's processes are known, wherever they went. */
 export const markerName = 'HARNESSD_TURN';
@@ -33,17 +37,23 @@ export class LaunchFailure extends Error {
 
 export interface Launch {
   readonly request: SpawnRequest;
-  readonly provider: Provider;
   readonly version: string | undefined;
+  readonly admitted: Admitted;
+  readonly handOver: HandOver | undefined;
+  /** SHA-256 of the turn's token. */
+  readonly tokenHash: string;
+}
+
+interface Prepared {
+  readonly task: TaskRow;
+  readonly turn: TurnRow;
+  readonly inputs: TurnInputs;
+  readonly resumes: string | undefined;
 }
 
 /** Turns a turn into a spawn request, and writes the private files that it needs, the request itself among them. */
-export async function prepareLaunch(
-  services: TurnServices,
-  task: TaskRow,
-  turn: TurnRow,
-  resumes: string | undefined,
-): Promise<Launch> {
+export async function prepareLaunch(services: TurnServices, prepared: Prepared): Promise<Launch> {
+  const { task, turn, inputs, resumes } = prepared;
   const installed = services.executor(turn.executor);
   if (!installed?.argv) {
     throw new LaunchFailure(
@@ -52,38 +62,40 @@ export async function prepareLaunch(
     );
   }
   const { definition, argv, version } = installed;
-  const provider = await providerOf(services, definition);
+  const admitted = admit(services, definition, prepared);
+  const { payment } = admitted;
+  const credential = payment.kind === 'configured' ? payment.credential : await services.offlineCredential();
   const files = services.layout.turn(turn.id);
   await openWorkspace(task);
   await files.make();
 
   const configDir = services.layout.configDir(task.id, definition.id);
-  const prompt = await readFile(files.prompt, 'utf8');
-  const mcp = {
-    name: mcpName,
-    url: await services.mcpUrl(),
-    token: new Secret(`hdt_${randomBytes(32).toString('base64url')}`),
-  };
+  const asked = await readFile(files.prompt, 'utf8');
+  const { workspace } = task;
+  const told = await handOver({ store: services.store, turn, workspace, resumes: resumes !== undefined });
+  const token = new Secret(`hdt_${randomBytes(32).toString('base64url')}`);
   const plan = definition.plan({
-    prompt,
-    model: services.nativeModel(turn.model),
+    prompt: told ? `${told.text}\n\n${asked}` : asked,
+    model: admitted.model.native,
     ...(resumes !== undefined && { resume: resumes }),
-    credential: provider.credential,
-    mcp,
+    credential,
+    mcp: { name: mcpName, url: await services.mcpUrl(), token },
     workspace: task.workspace,
     configDir,
     tmpDir: files.tmp,
   });
-  const given = [
-    mcp.token.open(),
-    ...Object.values(plan.env).flatMap((value) => (value instanceof Secret ? [value.open()] : [])),
-  ];
-  const secrets = [...new Set([...given, ...services.secrets.map((secret) => secret.open())])];
-  const env = childEnv({ daemonEnv: services.daemonEnv, home: services.home, tmpDir: files.tmp, plan: plan.env });
+  const given = [token, ...secretsOf(credential), ...secretsIn(inputs), ...services.secrets];
+  const secrets = [...new Set(given.map((secret) => secret.open()))];
   const request: SpawnRequest = {
     id: turn.id,
     argv: [...argv, ...plan.args],
-    env,
+    env: childEnv({
+      daemonEnv: services.daemonEnv,
+      home: services.home,
+      tmpDir: files.tmp,
+      given: ownEnv(inputs),
+      plan: plan.env,
+    }),
     cwd: task.workspace,
     ...services.terminal,
     redirect: { stdin: files.stdin, capture: files.capture },
@@ -91,15 +103,55 @@ export async function prepareLaunch(
     mask: secrets,
     graceMs: services.limits.graceMs,
   };
+  const planned = Object.entries(plan.files).map(([path, text]) => [join(configDir, path), text] as const);
+  await writePrivate(files.planned, JSON.stringify(planned.map(([path]) => path))); // before they are there
   await Promise.all([
     writePrivate(files.secrets, JSON.stringify(secrets)),
     writePrivate(files.launch, JSON.stringify(request)),
     writePrivate(files.stdin, plan.stdin),
     writeFile(files.capture, '', { flag: 'a', mode: 0o600 }),
     mkdir(configDir, { recursive: true, mode: 0o700 }),
-    ...Object.entries(plan.files).map(([path, text]) => writePrivate(join(configDir, path), text)),
+    ...planned.map(([path, text]) => writePrivate(path, text)),
+    ...(credential.isFile ? [writePrivate(files.credential, sha256(credential.value.open()))] : []),
   ]);
-  return { provider, version, request };
+  return { version, admitted, request, handOver: told, tokenHash: sha256(token.open()) };
+}
+
+/** Asked again: since the turn was made, the policy or the credentials may have changed. */
+function admit(services: TurnServices, executor: Executor, { turn, inputs }: Prepared): Admitted {
+  const { model, member } = turn;
+  try {
+    const admitted = services.admission.admit({
+      executor,
+      model,
+      member: member ?? undefined,
+      credential: ownCredential(inputs),
+    });
+    if (admitted.payment.kind !== 'awaited') return admitted;
+    throw new LaunchFailure('credentials_required', `the credential for ${executor.id} is not here any more`);
+  } catch (error) {
+    if (!(error instanceof DaemonError)) throw error;
+    const reason = failures.find((known) => known === error.code);
+    throw reason === undefined ? error : new LaunchFailure(reason, error.message);
+  }
+}
+
+/** What can forbid a turn when it starts, by the names under which it also refuses one that is made. */
+const failures = [
+  'executor_disabled',
+  'model_disabled',
+  'model_not_allowed',
+  'auth_not_allowed',
+  'credentials_required',
+] as const;
+
+/** What there is to tell of a launch beside that it began. */
+export function launchNotes({ handOver: told, admitted: { fallback } }: Launch): NewEvent[] {
+  const notes: NewEvent[] = [];
+  if (told) notes.push({ type: 'turn.handed_over', data: { text: told.text, turns: [...told.turns] } });
+  if (fallback !== undefined)
+    notes.push({ type: 'warning.raised', data: { code: 'payment_fallback', message: fallback } });
+  return notes;
 }
 
 /** What was prepared before the launch was recorded: planned anew it could be another program, or none. */
@@ -141,16 +193,6 @@ export function launchFailure(error: unknown): LaunchFailure {
   }
 }
 
-async function providerOf(services: TurnServices, definition: Executor): Promise<Provider> {
-  try {
-    return await services.provider(definition);
-  } catch (error) {
-    if (error instanceof DaemonError && error.code === 'credentials_required')
-      throw new LaunchFailure('credentials_required', error.message);
-    throw error;
-  }
-}
-
 async function writePrivate(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await writeFile(path, text, { mode: 0o600 });
@@ -160,4 +202,8 @@ async function openWorkspace({ workspace, ownsWorkspace }: TaskRow): Promise<voi
   if (ownsWorkspace) await mkdir(workspace, { recursive: true });
   const found = await stat(workspace).catch(() => undefined);
   if (!found?.isDirectory()) throw new LaunchFailure('workspace_invalid', `${workspace} is not a directory any more`);
+}
+
+export function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }

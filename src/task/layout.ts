@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeTree } from '../base/files.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
@@ -50,6 +50,21 @@ export class TurnFiles {
     return join(this.dir, 'prompt');
   }
 
+  /** What the turn was given beside its prompt. */
+  get inputs(): string {
+    return join(this.dir, 'inputs');
+  }
+
+  /** Paths of the files that its plan made in the executor's configuration; they go with the turn. */
+  get planned(): string {
+    return join(this.dir, 'planned');
+  }
+
+  /** Which credential file it was given, and what was in it (as a hash). */
+  get credential(): string {
+    return join(this.dir, 'credential');
+  }
+
   /** What the executor reads as its standard input. */
   get stdin(): string {
     return join(this.dir, 'stdin');
@@ -78,7 +93,14 @@ export class TurnFiles {
     await mkdir(this.tmp, { recursive: true, mode: 0o700 });
   }
 
+  /** What was put into the executor's configuration for this turn may hold secrets. */
+  async removePlanned(): Promise<void> {
+    const planned = await readFile(this.planned, 'utf8').catch(() => '[]'); // not that far yet
+    for (const path of JSON.parse(planned) as string[]) await rm(path, { force: true });
+  }
+
   async remove(): Promise<void> {
+    await this.removePlanned();
     await removeTree(this.dir);
   }
 }

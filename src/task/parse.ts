@@ -2,6 +2,8 @@ import type { Mask } from '../base/mask.ts';
 import type { Exit, Executor, ParsedEnding } from '../kit/executor.ts';
 import type { ExecutorEvent } from '../protocol/events.ts';
 import { CaptureReader, type CaptureLine } from './capture.ts';
+import { DeltaMask } from './delta-mask.ts';
+import { noTokens, SessionUsage } from './session-usage.ts';
 
 /** Fewer bytes that a secret begins with tell nothing: `s`, `sk-ant-`. */
 const leastHidden = 8;
@@ -10,14 +12,20 @@ const leastHidden = 8;
 export class Parse {
   readonly #parser: Executor['parser'];
   readonly #mask: Mask;
+  readonly #deltas: DeltaMask;
+  readonly #usage: SessionUsage | undefined;
   readonly #openCalls = new Set<string>();
   #state: unknown;
   #session: string | undefined;
   #retryDelayMs: number | undefined;
+  #isStuck = false;
 
-  constructor(parser: Executor['parser'], mask: Mask) {
+  /** `told`: what earlier turns of the conversation reported, in all. */
+  constructor({ parser, usageCounts }: Pick<Executor, 'parser' | 'usageCounts'>, mask: Mask, told = noTokens) {
     this.#parser = parser;
     this.#mask = mask;
+    this.#deltas = new DeltaMask(mask);
+    this.#usage = usageCounts === 'session' ? new SessionUsage(told) : undefined;
     this.#state = parser.start();
   }
 
@@ -40,15 +48,16 @@ export class Parse {
       const data = { text: this.#cutText(text), ...(partial && { partial }), ...(cutFrom && { bytes: cutFrom }) };
       return [{ type: 'executor.unparsed', data }];
     }
-    const { state, events } = this.#parser.line(this.#state, text);
+    const { state, events, isStuck = false } = this.#parser.line(this.#state, text);
     this.#state = state;
+    this.#isStuck ||= isStuck;
     for (const { type, data } of events) {
       if (type === 'tool.called') this.#openCalls.add(data.callId);
       else if (type === 'tool.finished') this.#openCalls.delete(data.callId);
       else if (type === 'executor.session') this.#session = data.sessionId;
       this.#retryDelayMs = type === 'retry.announced' ? (data.delayMs ?? 0) : undefined;
     }
-    return this.#masked(events);
+    return this.#told(events);
   }
 
   end(exit: Exit): ParsedEnding {
@@ -70,6 +79,11 @@ export class Parse {
     return this.#retryDelayMs;
   }
 
+  /** It goes round in a circle, and will not end by itself. */
+  get isStuck(): boolean {
+    return this.#isStuck;
+  }
+
   get hasOpenCall(): boolean {
     return this.#openCalls.size > 0;
   }
@@ -82,7 +96,13 @@ export class Parse {
     return (bytes.length - start < leastHidden ? masked : masked.fill('*', start)).toString();
   }
 
-  #masked(events: readonly ExecutorEvent[]): readonly ExecutorEvent[] {
-    return this.#mask.deep(events as never) as readonly ExecutorEvent[]; // events are JSON: the shape stays, strings may change
+  #told(events: readonly ExecutorEvent[]): readonly ExecutorEvent[] {
+    const told = events.flatMap((event) => [...this.#deltas.pass(this.#counted(event))]);
+    return this.#mask.deep(told as never) as readonly ExecutorEvent[]; // events are JSON: the shape stays, strings may change
+  }
+
+  #counted(event: ExecutorEvent): ExecutorEvent {
+    if (event.type !== 'usage.reported' || !this.#usage) return event;
+    return { ...event, data: this.#usage.since(event.data) };
   }
 }

@@ -1,26 +1,21 @@
-import { createHmac, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { canonicalJson } from '../base/canonical-json.ts';
 import { isDiskFull, removeTree, writeNewFile } from '../base/files.ts';
-import { Mask } from '../base/mask.ts';
-import type { Secret } from '../base/secret.ts';
+import type { Executor } from '../kit/executor.ts';
 import { DaemonError } from '../protocol/errors.ts';
 import { TaskId, TurnId } from '../protocol/ids.ts';
 import type { Params, TaskSummary } from '../protocol/methods.ts';
-import type { NewTurn, TaskRow, TurnRow } from '../store/rows.ts';
+import type { TaskRow, TurnRow } from '../store/rows.ts';
 import type { Turn } from './turn.ts';
 import { TurnQueue } from './turn-queue.ts';
-import type { InstalledExecutor, TurnServices } from './turn-services.ts';
+import { readInputs, type TurnInputs } from './turn-inputs.ts';
+import { TurnRequests, type Given, type TurnRequestsOptions } from './turn-requests.ts';
 import { turnSummary } from './turn-summary.ts';
 import { checkedWorkspace } from './workspace.ts';
 
-interface TasksOptions {
-  readonly services: TurnServices;
+interface TasksOptions extends TurnRequestsOptions {
   readonly executorIds: readonly string[];
   readonly defaultExecutor: string;
-  /** Key of the HMACs by which a retried request is known. */
-  readonly macKey: Secret;
 }
 
 const erasedAtOnce = 1_000;
@@ -33,6 +28,7 @@ interface Ref {
 /** The tasks of the computer: made, gone on with, told of, deleted. */
 export class Tasks {
   readonly #options: TasksOptions;
+  readonly #requests: TurnRequests;
   readonly #queue: TurnQueue;
   #isClosed = false;
   /** Prompts that are being recorded: asked for before `close`, each is a turn soon. */
@@ -42,6 +38,7 @@ export class Tasks {
   constructor(options: TasksOptions) {
     this.#options = options;
     const { limits, log } = options.services;
+    this.#requests = new TurnRequests(options);
     this.#queue = new TurnQueue({ concurrency: limits.concurrency, log });
   }
 
@@ -55,11 +52,14 @@ export class Tasks {
     const { store, layout, hosts, limits, log } = this.#options.services;
     const open = store.openTurns();
     const known = new Set<string>(open.map(({ id }) => id));
-    const leftovers = (await readdir(layout.turnsDir)).filter((name) => !known.has(name));
+    const leftovers = (await readdir(layout.turnsDir))
+      .filter((name) => !known.has(name))
+      .map((name) => TurnId.parse(name));
+    await Promise.allSettled(leftovers.map((id) => layout.turn(id).removePlanned())); // before a turn makes them anew
     const strays = hosts.terminals().filter(({ id }) => !known.has(id));
     const clearing = [
       ...store.tasksToErase().map((taskId) => this.#erase(taskId)),
-      ...leftovers.map((name) => removeTree(join(layout.turnsDir, name))),
+      ...leftovers.map((id) => layout.turn(id).remove()),
       ...strays.map(async ({ id, hostId, exit }) => {
         if (!exit) log.warn({ terminalId: id, hostId }, 'a terminal of no turn is ended');
         await (exit ? hosts.byId(hostId)?.forget(id) : hosts.byId(hostId)?.end({ id, graceMs: limits.graceMs }));
@@ -68,7 +68,10 @@ export class Tasks {
     for (const cleared of clearing)
       void cleared.catch((error: unknown) => log.error({ err: error }, 'not cleared away; the next start tries again'));
     if (open.length > 0) await this.load();
-    this.#queue.add(...open.map((row) => this.#turn(row)));
+    const turns = await Promise.all(
+      open.map(async (row) => this.#turn(row, await readInputs(layout.turn(row.id).inputs))),
+    );
+    this.#queue.add(...turns);
   }
 
   create(params: Params<'task.create'>): Promise<Ref> {
@@ -88,55 +91,50 @@ export class Tasks {
     }
   }
 
-  async #create({ id, prompt, executor, model, workspace, timeoutMs }: Params<'task.create'>): Promise<Ref> {
+  async #create({ id, workspace, executor, model, ...given }: Params<'task.create'>): Promise<Ref> {
     const { services, defaultExecutor } = this.#options;
     const { store, layout, clock } = services;
-    const body = { prompt, executor, model, workspace, timeoutMs };
+    const body = { ...given, executor, model, workspace };
     const taskId = id ?? TaskId.parse(randomUUID());
     const isRetry = store.task(taskId) !== undefined;
     const definition = await this.#usable(executor ?? defaultExecutor, { isRetry });
     const place =
       workspace === undefined ? layout.workspace(taskId) : isRetry ? workspace : await checkedWorkspace(workspace);
-    const turn = this.#newTurn({
-      requestId: null,
-      body,
-      executor: definition.id,
-      model: model ?? definition.defaultModel,
-      timeoutMs,
-    });
-    return this.#withPrompt(turn.id, prompt, async () => {
+    const turn = this.#requests.newTurn({ requestId: null, body, definition, model, isRetry, given });
+    return this.#withInputs(turn.id, given, async () => {
       const task = { id: taskId, bodyMac: turn.bodyMac, workspace: place, ownsWorkspace: workspace === undefined };
       const created = await store.write('createTask', {
         task,
         turn,
         at: clock.now(),
-        events: [{ type: 'task.created', data: { workspace: place } }, this.#queued(turn, prompt)],
+        events: [{ type: 'task.created', data: { workspace: place } }, this.#requests.queued(turn, given)],
       });
       return { taskId, turnId: created.turnId, isNew: created.isNew };
     });
   }
 
-  async #prompt({ taskId, id, prompt, executor, model, timeoutMs }: Params<'task.prompt'>): Promise<Ref> {
+  async #prompt({ taskId, id, executor, model, ...rest }: Params<'task.prompt'>): Promise<Ref> {
     const { store, clock } = this.#options.services;
     const last = store.latestTurnOf(this.#task(taskId).id);
-    const body = { prompt, executor, model, timeoutMs };
-    const definition = await this.#usable(executor ?? last.executor, {
-      isRetry: id !== undefined && store.hasRequest(taskId, id),
-    });
-    const sameModel = definition.id === last.executor ? last.model : definition.defaultModel;
-    const turn = this.#newTurn({
+    const body = { ...rest, executor, model };
+    const isRetry = id !== undefined && store.hasRequest(taskId, id);
+    const definition = await this.#usable(executor ?? last.executor, { isRetry });
+    const sameModel = definition.id === last.executor ? last.model : undefined;
+    const given = { ...rest, member: rest.member ?? last.member ?? undefined };
+    const turn = this.#requests.newTurn({
       requestId: id ?? null,
       body,
-      executor: definition.id,
+      definition,
       model: model ?? sameModel,
-      timeoutMs,
+      isRetry,
+      given,
     });
-    return this.#withPrompt(turn.id, prompt, async () => {
+    return this.#withInputs(turn.id, given, async () => {
       const added = await store.write('addTurn', {
         taskId,
         turn,
         at: clock.now(),
-        events: [this.#queued(turn, prompt)],
+        events: [this.#requests.queued(turn, given)],
       });
       return { taskId, turnId: added.turnId, isNew: added.isNew };
     });
@@ -168,6 +166,11 @@ export class Tasks {
     await this.#erase(taskId);
   }
 
+  /** A credential or the policy has changed: who waited for it may go on. */
+  reconsider(): void {
+    this.#queue.pump();
+  }
+
   /** How many turns have not ended. */
   get openCount(): number {
     return this.#queue.size;
@@ -194,19 +197,21 @@ export class Tasks {
     await this.#queue.detach();
   }
 
-  /** Keeps the prompt in a private file, durable before the turn is: a secret in it never gets into the database. */
-  async #withPrompt(turnId: TurnId, prompt: string, record: () => Promise<Ref & { isNew: boolean }>): Promise<Ref> {
+  /** Keeps what was given in private files, durable before the turn is: a secret in it never gets into the database. */
+  async #withInputs(turnId: TurnId, given: Given, record: () => Promise<Ref & { isNew: boolean }>): Promise<Ref> {
     const { services } = this.#options;
     const files = services.layout.turn(turnId);
     await this.load();
     try {
       await files.make();
+      const { prompt, env, auth } = given;
+      if (env || auth) await writeNewFile(files.inputs, JSON.stringify({ env, auth }), [files.dir]);
       await writeNewFile(files.prompt, prompt, [files.dir, services.layout.turnsDir]);
       services.onStep('create.written');
       const ref = await record();
       if (ref.isNew) {
         const row = services.store.turn(ref.turnId)!;
-        this.#queue.add(this.#turn(row));
+        this.#queue.add(this.#turn(row, { env, auth }));
       } else {
         await files.remove();
       }
@@ -217,7 +222,7 @@ export class Tasks {
     }
   }
 
-  async #usable(id: string, { isRetry }: { isRetry: boolean }): Promise<InstalledExecutor['definition']> {
+  async #usable(id: string, { isRetry }: { isRetry: boolean }): Promise<Executor> {
     if (this.#isClosed) throw new DaemonError('shutting_down', 'the daemon is stopping: come back');
     const { services, executorIds } = this.#options;
     const installed = services.executor(id);
@@ -233,29 +238,12 @@ export class Tasks {
         { data: { command: installed.command } },
       );
     }
-    await services.provider(installed.definition);
     return installed.definition;
   }
 
-  #newTurn({
-    requestId,
-    body,
-    executor,
-    model,
-    timeoutMs,
-  }: Omit<NewTurn, 'id' | 'bodyMac' | 'timeoutMs'> & { body: object; timeoutMs: number | undefined }): NewTurn {
-    const bodyMac = createHmac('sha256', this.#options.macKey.open()).update(canonicalJson(body)).digest('base64url');
-    return { id: TurnId.parse(randomUUID()), requestId, bodyMac, executor, model, timeoutMs: timeoutMs ?? null };
-  }
-
-  #queued({ executor, model }: NewTurn, prompt: string) {
-    const mask = new Mask(this.#options.services.secrets.map((secret) => secret.open()));
-    return { type: 'turn.queued', data: { prompt: mask.text(prompt), executor, model } } as const;
-  }
-
-  #turn(row: TurnRow): Turn {
+  #turn(row: TurnRow, inputs: TurnInputs): Turn {
     const { services } = this.#options;
-    return new this.#Turn!(services, services.store.task(row.taskId)!, row); // loaded by whoever made the row known
+    return new this.#Turn!(services, services.store.task(row.taskId)!, row, inputs); // loaded by whoever made the row known
   }
 
   #task(taskId: TaskId): TaskRow {
@@ -266,7 +254,9 @@ export class Tasks {
 
   #summary(task: TaskRow, rows: readonly TurnRow[]): TaskSummary {
     const { store } = this.#options.services;
-    const turns = rows.map((row) => turnSummary(row, store.promptOf(row.id) ?? ''));
+    const turns = rows.map((row) =>
+      turnSummary(row, { prompt: store.promptOf(row.id) ?? '', waiting: this.#queue.waiting(row.id) }),
+    );
     return { taskId: task.id, workspace: task.workspace, createdAt: task.createdAt, latestSeq: task.latestSeq, turns };
   }
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { StopCause } from '../protocol/events.ts';
+import type { StopCause, WaitReason } from '../protocol/events.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
 import type { Turn } from './turn.ts';
 
@@ -27,7 +27,7 @@ export class TurnQueue {
 
   add(...turns: readonly Turn[]): void {
     for (const turn of turns) this.#open.set(turn.id, turn);
-    this.#pump();
+    this.pump();
   }
 
   /** Stops the turns of a task, or all; the last first, so that none starts in between. Resolves when that is recorded. */
@@ -39,7 +39,7 @@ export class TurnQueue {
       await turn.stop(cause);
       if (turn.hasEnded) this.#open.delete(turn.id);
     }
-    this.#pump();
+    this.pump();
     return turns.map(({ id }) => id);
   }
 
@@ -55,22 +55,58 @@ export class TurnQueue {
     await this.settled();
   }
 
-  /** Starts every turn whose turn it is. */
-  #pump(): void {
+  /** Why a turn does not start, and its place among those of its workspace that wait; undefined when it does not wait. */
+  waiting(turnId: TurnId): { reason: WaitReason; position: number } | undefined {
+    const found = this.#waiting().get(turnId);
+    return found && { reason: found.reason, position: found.position };
+  }
+
+  /** Starts every turn whose turn it is. Called whenever that may have changed. */
+  pump(): void {
     if (this.#detached.signal.aborted) return;
-    const busy = new Set([...this.#running.keys()].map((id) => this.#open.get(id)?.workspace));
-    for (const turn of this.#open.values()) {
-      if (this.#running.has(turn.id)) continue;
-      if (!busy.has(turn.workspace) && (turn.isLaunched || this.#running.size < this.#concurrency)) this.#start(turn);
-      busy.add(turn.workspace);
+    for (;;) {
+      const waiting = this.#waiting();
+      const next = [...this.#open.values()].find(({ id }) => !this.#running.has(id) && !waiting.has(id));
+      if (!next) {
+        for (const { turn, reason } of waiting.values()) turn.noteWaiting(reason);
+        return;
+      }
+      this.#start(next);
     }
   }
 
+  #waiting(): Map<TurnId, { turn: Turn; reason: WaitReason; position: number }> {
+    const busy = new Set([...this.#running.keys()].map((id) => this.#open.get(id)?.workspace));
+    const waiting = new Map<TurnId, { turn: Turn; reason: WaitReason; position: number }>();
+    const places = new Map<string, number>();
+    let free = this.#concurrency - this.#running.size;
+    for (const turn of this.#open.values()) {
+      if (this.#running.has(turn.id)) continue;
+      const reason = this.#reasonToWait(turn, { isBusy: busy.has(turn.workspace), hasRoom: free > 0 });
+      busy.add(turn.workspace); // what comes later in the workspace does not overtake it
+      if (reason === undefined) {
+        free -= 1;
+        continue;
+      }
+      const position = (places.get(turn.workspace) ?? 0) + 1;
+      places.set(turn.workspace, position);
+      waiting.set(turn.id, { turn, reason, position });
+    }
+    return waiting;
+  }
+
+  #reasonToWait(turn: Turn, { isBusy, hasRoom }: { isBusy: boolean; hasRoom: boolean }): WaitReason | undefined {
+    if (isBusy) return 'workspace_busy';
+    if (turn.isLaunched) return undefined;
+    return turn.lacks ?? (hasRoom ? undefined : 'concurrency_limit');
+  }
+
   #start(turn: Turn): void {
+    turn.claim();
     const run = this.#runUntilEnded(turn).finally(() => {
       this.#running.delete(turn.id);
       if (turn.hasEnded) this.#open.delete(turn.id);
-      this.#pump();
+      this.pump();
     });
     this.#running.set(turn.id, run);
   }

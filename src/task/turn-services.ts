@@ -2,11 +2,23 @@ import type { Logger } from 'pino';
 import type { Clock } from '../base/clock.ts';
 import type { Secret } from '../base/secret.ts';
 import type { Credential, Executor } from '../kit/executor.ts';
+import type { TurnId } from '../protocol/ids.ts';
 import type { Hosts } from '../pty-host/hosts.ts';
 import type { Containment } from '../process/containment.ts';
 import type { Store } from '../store/store.ts';
+import type { Admission } from './admission.ts';
+import type { Credentials } from './credentials.ts';
 import type { Layout } from './layout.ts';
 import type { OnStep } from './steps.ts';
+
+/** The calls of harnessd's own tools that turns make. */
+export interface TurnCalls {
+  hasOpenCall(turnId: TurnId): boolean;
+  /** Ends the turn's calls and takes no more of them. Resolves when what became of each is recorded; does not reject. */
+  endTurn(turnId: TurnId, reason: 'cancelled' | 'turn_ended'): Promise<void>;
+  /** The turn's end is recorded. */
+  forgetTurn(turnId: TurnId): void;
+}
 
 export interface TurnLimits {
   readonly timeoutMs: number;
@@ -28,12 +40,6 @@ export interface InstalledExecutor {
   readonly command: string;
 }
 
-/** A credential, and whether the scripted model stands behind it. */
-export interface Provider {
-  readonly kind: 'configured' | 'offline';
-  readonly credential: Credential;
-}
-
 /** All that turns use of the daemon. */
 export interface TurnServices {
   readonly store: Store;
@@ -51,10 +57,11 @@ export interface TurnServices {
   readonly daemonEnv: Readonly<Record<string, string | undefined>>;
   /** Undefined for an id that is not in the registry. Looked up at each use: an executor may be installed while the daemon runs. */
   executor(id: string): InstalledExecutor | undefined;
-  /** The provider's name for a model. */
-  nativeModel(model: string): string;
   /** Where harnessd's tools are served over MCP; known once the door is open. */
   mcpUrl(): Promise<string>;
-  /** The credential for an executor now; throws `credentials_required`. */
-  provider(executor: Executor): Promise<Provider>;
+  readonly admission: Admission;
+  readonly credentials: Credentials;
+  readonly calls: TurnCalls;
+  /** What leads an executor to the scripted model. */
+  offlineCredential(): Promise<Credential>;
 }

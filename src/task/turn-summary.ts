@@ -4,7 +4,10 @@ import type { TurnRow } from '../store/rows.ts';
 const maxPromptShown = 200;
 
 /** A turn as a peer sees it: what is not known yet is absent. */
-export function turnSummary(row: TurnRow, prompt: string): TurnSummary {
+export function turnSummary(
+  row: TurnRow,
+  { prompt, waiting }: { prompt: string; waiting: TurnSummary['waiting'] },
+): TurnSummary {
   const { startedAt, endedAt, stopCause, outcome, reason, evidence } = row;
   return {
     turnId: row.id,
@@ -13,6 +16,8 @@ export function turnSummary(row: TurnRow, prompt: string): TurnSummary {
     model: row.model,
     prompt: prompt.slice(0, maxPromptShown),
     state: row.state,
+    ...(row.member !== null && { member: row.member }),
+    ...(waiting && { waiting }),
     queuedAt: row.queuedAt,
     ...(stopCause !== null && { stopping: stopCause }),
     ...(outcome !== null && { outcome }),

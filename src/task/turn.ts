@@ -1,15 +1,26 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortable } from '../base/abortable.ts';
 import type { Executor } from '../kit/executor.ts';
-import type { Ending, Evidence, NewEvent, StopCause } from '../protocol/events.ts';
+import type { Ending, Evidence, NewEvent, StopCause, WaitReason } from '../protocol/events.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
 import type { HostClient } from '../pty-host/client.ts';
 import { HostError } from '../pty-host/host-error.ts';
 import { readTerminalRecord } from '../pty-host/terminal-record.ts';
 import type { TaskRow, TurnChange, TurnRow } from '../store/rows.ts';
 import { followTurn } from './follow-turn.ts';
-import { launchFailure, LaunchFailure, prepareLaunch, readLaunch, sessionToResume, type Launch } from './launch.ts';
+import {
+  launchFailure,
+  LaunchFailure,
+  launchNotes,
+  prepareLaunch,
+  readLaunch,
+  sessionToResume,
+  type Launch,
+} from './launch.ts';
 import type { TurnFiles } from './layout.ts';
+import { takeRefreshed } from './refresh.ts';
+import type { TurnInputs } from './turn-inputs.ts';
+import { lackOf, leaseOf } from './turn-needs.ts';
 import { TurnRecord, type RecordOptions } from './turn-record.ts';
 import type { TurnServices } from './turn-services.ts';
 
@@ -22,6 +33,7 @@ const reconnectMs = 50;
 export class Turn {
   readonly #services: TurnServices;
   readonly #task: TaskRow;
+  readonly #inputs: TurnInputs;
   readonly #files: TurnFiles;
   readonly #detached = new AbortController();
   readonly #recorded: TurnRecord;
@@ -30,17 +42,20 @@ export class Turn {
   #stopCause: StopCause | null;
   /** Its ending is decided and being recorded: nothing is added to that. */
   #isEnding = false;
+  #waiting: WaitReason | undefined;
   #preparing: Promise<Launch> | undefined;
   /** The recording of a cancel before the launch. */
   #cancelling: Promise<void> | undefined;
 
-  constructor(services: TurnServices, task: TaskRow, row: TurnRow) {
+  constructor(services: TurnServices, task: TaskRow, row: TurnRow, inputs: TurnInputs) {
     this.#services = services;
     this.#task = task;
+    this.#inputs = inputs;
     this.#files = services.layout.turn(row.id);
     this.#recorded = new TurnRecord(services, row);
     this.#fate = row.state === 'queued' ? 'queued' : 'launched';
     this.#stopCause = row.stopCause;
+    if (row.lease !== null) services.credentials.lease(row.lease, row.id);
   }
 
   get #row(): TurnRow {
@@ -69,6 +84,26 @@ export class Turn {
 
   get hasEnded(): boolean {
     return this.#row.state === 'ended';
+  }
+
+  /** What it needs and cannot have yet. Whatever forbids it for good is told when it starts. */
+  get lacks(): WaitReason | undefined {
+    return this.#fate === 'queued' ? lackOf(this.#services, this.#row, this.#inputs) : undefined;
+  }
+
+  /** Takes what only one turn can have at a time; given back when it has ended. */
+  claim(): void {
+    const lease = this.#fate === 'queued' ? leaseOf(this.#services, this.#row, this.#inputs) : undefined;
+    if (lease !== undefined) this.#services.credentials.lease(lease, this.id);
+  }
+
+  /** Told when the reason changes. */
+  noteWaiting(reason: WaitReason): void {
+    if (this.#fate !== 'queued' || this.#waiting === reason) return;
+    this.#waiting = reason;
+    this.#record({}, [{ type: 'turn.waiting', data: { reason } }]).catch((error: unknown) => {
+      if (!this.#detached.signal.aborted) this.#services.log.warn({ err: error, turnId: this.id }, 'not recorded');
+    });
   }
 
   /** Resolves when the turn has ended, or when the daemon lets go of it. */
@@ -115,6 +150,7 @@ export class Turn {
       await this.#cancelling;
     } else {
       await this.#record({ stopCause: cause }, [stopping], { isUrgent: () => true });
+      void this.#services.calls.endTurn(this.id, cause === 'by_peer' ? 'cancelled' : 'turn_ended'); // does not reject
       this.#endTree();
     }
   }
@@ -126,7 +162,7 @@ export class Turn {
 
   async #launch(): Promise<Launch | undefined> {
     const { clock, limits, onStep } = this.#services;
-    const { executor, model, timeoutMs } = this.#row;
+    const { executor, model, member, timeoutMs } = this.#row;
     const resumes = await sessionToResume(this.#services, this.#row, this.#definition());
     if (this.#isCancelled) return undefined;
     this.#preparing = this.#prepare(resumes);
@@ -137,9 +173,20 @@ export class Turn {
     this.#fate = 'launched';
     const now = clock.now();
     const deadlineAt = now + (timeoutMs ?? limits.timeoutMs);
-    const { version, provider } = launch;
+    const { version, admitted, tokenHash } = launch;
+    const { payment } = admitted;
+    const lease = payment.kind === 'configured' ? (payment.lease ?? null) : null;
     await this.#record(
-      { state: 'launching', startedAt: now, activeAt: now, deadlineAt, hostId: host.hostId, resumes: resumes ?? null },
+      {
+        state: 'launching',
+        startedAt: now,
+        activeAt: now,
+        deadlineAt,
+        hostId: host.hostId,
+        resumes: resumes ?? null,
+        tokenHash,
+        lease,
+      },
       [
         {
           type: 'turn.started',
@@ -148,10 +195,13 @@ export class Turn {
             model,
             ...(version && { version }),
             ...(resumes && { resumes }),
-            provider: provider.kind,
+            provider: payment.kind === 'offline' ? 'offline' : 'configured',
+            mode: payment.mode,
+            ...(member !== null && { member }),
             deadlineAt,
           },
         },
+        ...launchNotes(launch),
       ],
       { at: now },
     );
@@ -192,26 +242,35 @@ export class Turn {
     const { hosts, clock, log, onStep } = this.#services;
     this.#isEnding = true;
     try {
+      await this.#services.calls.endTurn(this.id, 'turn_ended');
+      const refreshed = await this.#takeRefreshed();
       await this.#record(
         { ...change, state: 'ended', outcome: ending.outcome, reason: ending.reason, evidence, endedAt: clock.now() },
-        [...events, { type: 'turn.ended', data: { ...ending, evidence } }],
+        [...events, ...refreshed, { type: 'turn.ended', data: { ...ending, evidence } }],
         { isUrgent: () => true },
       );
     } finally {
       this.#isEnding = false;
     }
+    this.#services.calls.forgetTurn(this.id);
     onStep('ending.committed');
     log.info({ taskId: this.taskId, turnId: this.id, ...ending }, 'turn ended');
     const host = this.#row.hostId === null ? undefined : hosts.byId(this.#row.hostId);
     void host?.forget(this.id).catch(() => undefined); // it only frees the host's memory
     await this.#preparing?.catch(() => undefined); // cancelled meanwhile: it still writes files
     await this.#files.remove();
+    this.#services.credentials.release(this.id);
     onStep('cleanup.done');
+  }
+
+  async #takeRefreshed(): Promise<NewEvent[]> {
+    const installed = this.#services.executor(this.#row.executor);
+    return installed ? takeRefreshed(this.#services, this.#row, installed.definition) : [];
   }
 
   async #prepare(resumes: string | undefined): Promise<Launch> {
     try {
-      return await prepareLaunch(this.#services, this.#task, this.#row, resumes);
+      return await prepareLaunch(this.#services, { task: this.#task, turn: this.#row, inputs: this.#inputs, resumes });
     } catch (error) {
       throw launchFailure(error);
     }

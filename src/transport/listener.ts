@@ -29,6 +29,8 @@ export interface ListenerOptions {
   /** The state of the daemon; the components are shown to whoever has a token. */
   readonly readiness: () => { readonly ready: boolean; readonly components: object };
   readonly onChannel: (channel: Channel) => void;
+  /** Answers what comes to `/mcp`. */
+  readonly onMcp: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
 /** Connections beside those of `limits.peers`: probes, and who is about to be refused. */
@@ -124,6 +126,7 @@ export class Listener implements AsyncDisposable {
     const refusal = this.#refusal(request);
     if (refusal) return reply(403, { error: refusal });
     const path = request.url?.split('?', 1)[0];
+    if (path === '/mcp') return this.#options.onMcp(request, response);
     if (path === '/v1/rpc') return reply(426, { error: `connect with a WebSocket, subprotocol ${subprotocol}` });
     if (path !== '/healthz' && path !== '/readyz') return reply(404, { error: 'no such path' });
     if (request.method !== 'GET' && request.method !== 'HEAD') return reply(405, { error: 'only GET' });

@@ -18,7 +18,15 @@ export async function openStore(stateDir: string): Promise<Store> {
 /** A task whose turn has ended already, so that a daemon that finds it launches nothing. */
 export async function createTurn(store: Store, name: string): Promise<BenchTurn> {
   const [taskId, turnId, at] = [TaskId.parse(`task-${name}`), TurnId.parse(`turn-${name}`), Date.now()];
-  const turn = { id: turnId, requestId: null, bodyMac: '', executor: 'claude', model: 'bench', timeoutMs: null };
+  const turn = {
+    id: turnId,
+    requestId: null,
+    bodyMac: '',
+    executor: 'claude',
+    model: 'bench',
+    member: null,
+    timeoutMs: null,
+  };
   const task = { id: taskId, bodyMac: '', workspace: '/nowhere', ownsWorkspace: false };
   await store.write('createTask', { task, turn, events: [], at });
   await store.write('advance', { taskId, turnId, change: { state: 'ended', endedAt: at }, events: [], at });

@@ -16,6 +16,8 @@ export interface DaemonOptions {
   /** Flags of `harnessd serve` beside the state directory and the port: `{ 'turn-idle-ms': 500 }`. */
   readonly flags?: Readonly<Record<string, string | number>>;
   readonly env?: Readonly<Record<string, string>>;
+  /** Another program than harnessd's own, which starts the daemon with parts of its own. */
+  readonly entry?: string;
 }
 
 /** A real daemon in a process and a state directory of its own; disposing ends it, its turns and its companions, and checks that nothing is left. */
@@ -45,8 +47,9 @@ export class TestDaemon implements AsyncDisposable {
     this.#options = {
       flags: { ...this.#options.flags, ...options.flags },
       env: { ...this.#options.env, ...options.env },
+      ...(this.#options.entry !== undefined && { entry: this.#options.entry }),
     };
-    const { flags = {}, env = {} } = this.#options;
+    const { flags = {}, env = {}, entry = join(productDir, 'src', 'main.ts') } = this.#options;
     const args = Object.entries({
       'listen-port': 0,
       'offline-model': 'auto',
@@ -57,13 +60,7 @@ export class TestDaemon implements AsyncDisposable {
     });
     const child = spawn(
       process.execPath,
-      [
-        join(productDir, 'src', 'main.ts'),
-        '--state-dir',
-        this.stateDir,
-        'serve',
-        ...args.flatMap(([name, value]) => [`--${name}`, String(value)]),
-      ],
+      [entry, '--state-dir', this.stateDir, 'serve', ...args.flatMap(([name, value]) => [`--${name}`, String(value)])],
       {
         env: {
           PATH: process.env['PATH'] ?? '',
@@ -201,6 +198,8 @@ export interface ModelRequest {
   readonly digest?: string;
   readonly end?: string;
   readonly auth?: string;
+  /** SHA-256 of each, its first 12 digits, by the header that it came in. */
+  readonly credentials?: Readonly<Record<string, string>>;
   readonly session?: string;
   readonly model?: string;
   readonly messages?: number;

@@ -22,7 +22,7 @@ export async function keepCapture(daemon: TestDaemon, turnId: string): Promise<s
 
 /** The events that one undisturbed pass over a capture gives, as type and data. */
 export async function foldOnce(path: string): Promise<{ type: string; data: unknown }[]> {
-  const parse = new Parse(claude.parser, new Mask([]));
+  const parse = new Parse(claude, new Mask([]));
   await using reader = await CaptureReader.open(path, { maxLineBytes: 16 * 1024 * 1024 });
   const events: { type: string; data: unknown }[] = [];
   for (;;) {

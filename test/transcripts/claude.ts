@@ -36,6 +36,12 @@ export const exits: Readonly<Record<string, Exit>> = {
   'two-results-no-new-usage': code(0),
   'tool-timeout': code(0),
   'unknown-tool': code(0),
+  files: code(0),
+  steps: code(0),
+  partial: code(0),
+  'partial-retried': code(0),
+  'partial-cut': code(0),
+  'partial-cut-in-its-middle': code(1),
 };
 
 export const transcript = (name: string): string => readTranscript('claude', name);

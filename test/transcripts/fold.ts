@@ -21,9 +21,9 @@ export function readGolden(executor: string, name: string): Story {
 }
 
 /** A transcript folded in one pass. */
-export function foldTranscript({ id, parser }: Executor, name: string, exit: Exit): Story {
-  const parse = new Parse(parser, new Mask([]));
-  const lines = readTranscript(id, name).trimEnd().split('\n');
+export function foldTranscript(executor: Executor, name: string, exit: Exit): Story {
+  const parse = new Parse(executor, new Mask([]));
+  const lines = readTranscript(executor.id, name).trimEnd().split('\n');
   const events = lines.flatMap((text) => parse.line({ text, end: 0 }));
   return { events, end: parse.end(exit) };
 }

@@ -1,0 +1,35 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Secret } from '../base/secret.ts';
+import type { Executor } from '../kit/executor.ts';
+import type { NewEvent } from '../protocol/events.ts';
+import type { TurnRow } from '../store/rows.ts';
+import { sha256 } from './launch.ts';
+import type { TurnServices } from './turn-services.ts';
+
+/**
+ * Looks whether the executor refreshed the credential file that it was given: then the one before is void, and the new one
+ * is kept until the control plane has taken it. Done again after a crash, it does the same.
+ */
+export async function takeRefreshed(
+  { layout, credentials, clock }: TurnServices,
+  { id, taskId, executor, member, lease }: TurnRow,
+  { credentialFile }: Executor,
+): Promise<NewEvent[]> {
+  if (lease === null || credentialFile === undefined) return [];
+  const given = await readFile(layout.turn(id).credential, 'utf8').catch(() => undefined); // never launched
+  const found = await readFile(join(layout.configDir(taskId, executor), credentialFile), 'utf8').catch(() => undefined); // removed by the executor
+  if (given === undefined || found === undefined || sha256(found) === given || !isWhole(found)) return [];
+  const ref = { executor, mode: 'oauth', ...(member !== null && { member }) } as const;
+  await credentials.refresh({ ...ref, refreshId: id, at: clock.now(), value: new Secret(found) });
+  return [{ type: 'credential.refreshed', data: { ...ref, refreshId: id } }];
+}
+
+/** An executor that was killed may have left half a file. */
+function isWhole(text: string): boolean {
+  try {
+    return typeof JSON.parse(text) === 'object';
+  } catch {
+    return false;
+  }
+}

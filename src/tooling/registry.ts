@@ -1,0 +1,219 @@
+import { createHmac, randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { canonicalJson } from '../base/canonical-json.ts';
+import type { Clock } from '../base/clock.ts';
+import { Mask } from '../base/mask.ts';
+import type { Secret } from '../base/secret.ts';
+import type { Tool, ToolServices } from '../kit/tool.ts';
+import { DaemonError } from '../protocol/errors.ts';
+import type { InterruptReason, NewEvent } from '../protocol/events.ts';
+import type { TurnId } from '../protocol/ids.ts';
+import { invalidParams } from '../protocol/invalid-params.ts';
+import type { ToolEffect } from '../protocol/tool-effect.ts';
+import type { Store } from '../store/store.ts';
+import { answerAgain, answerOf, keptAnswer, type Answer } from './answer.ts';
+import { calledEvent, finishedEvent, interruptedEvent } from './call-events.ts';
+import { OpenCall, type CallRequest } from './open-call.ts';
+import { perform, type Outcome } from './perform.ts';
+
+export interface ToolRegistryOptions {
+  readonly tools: readonly Tool[];
+  readonly services: ToolServices;
+  readonly store: Store;
+  readonly limits: {
+    readonly timeoutMs: number;
+    readonly outputBytes: number;
+    readonly eventBytes: number;
+    readonly callsPerTurn: number;
+  };
+  /** Key of the HMACs by which a retried call is known. */
+  readonly macKey: Secret;
+  /** What to mask in whatever a call says: the daemon's secrets, and the turn's. */
+  readonly secretsOf: (turnId: TurnId | null) => Promise<readonly string[]>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly onStep: (step: 'call.opened' | 'call.performed') => void;
+}
+
+/** A tool as peers and executors see it. */
+export interface ToolListing {
+  readonly name: string;
+  readonly summary: string;
+  readonly effect: ToolEffect;
+  readonly inputSchema: Readonly<Record<string, unknown>>;
+  readonly outputSchema: Readonly<Record<string, unknown>>;
+}
+
+type Call = OpenCall<Answer>;
+
+/** Runs tools for whoever calls, peers and executors alike: one check, one journal, one set of limits. */
+export class ToolRegistry {
+  readonly #options: ToolRegistryOptions;
+  readonly #tools: ReadonlyMap<string, Tool>;
+  readonly #open = new Map<string, Call>();
+  /** Those that are being ended. */
+  readonly #closedTurns = new Set<TurnId>();
+  #listing: readonly ToolListing[] | undefined;
+  #isClosed = false;
+
+  constructor(options: ToolRegistryOptions) {
+    this.#options = options;
+    this.#tools = new Map(options.tools.map((tool) => [tool.name, tool]));
+  }
+
+  /** Closes the calls that a killed daemon left open. */
+  async recover(): Promise<void> {
+    const { store, clock } = this.#options;
+    if (store.hasOpenCalls) await store.write('interruptCalls', { at: clock.now() });
+  }
+
+  list(): readonly ToolListing[] {
+    this.#listing ??= this.#options.tools.map(({ name, summary, effect, input, output }) => ({
+      name,
+      summary,
+      effect,
+      inputSchema: jsonSchema(input, 'input'),
+      outputSchema: jsonSchema(output, 'output'),
+    }));
+    return this.#listing;
+  }
+
+  async call(request: CallRequest): Promise<Answer> {
+    const { name, input, caller, id, signal } = request;
+    const tool = this.#tools.get(name);
+    if (!tool) {
+      const tools = [...this.#tools.keys()];
+      throw new DaemonError('tool_not_found', `no tool ${JSON.stringify(name)}; there are: ${tools.join(', ')}`, {
+        data: { tools },
+      });
+    }
+    const parsed = tool.input.safeParse(input);
+    if (!parsed.success) throw invalidParams(name, parsed.error, 'input');
+    const body = canonicalJson({ name, input, taskId: caller.taskId });
+    const bodyMac = createHmac('sha256', this.#options.macKey.open()).update(body).digest('base64url');
+    const running = id === undefined ? undefined : this.#open.get(id);
+    if (running && running.bodyMac !== bodyMac) throw new DaemonError('conflict', `call ${id} has another body`);
+    const call = running ?? this.#begin({ tool, input: parsed.data, request, bodyMac });
+    const cancel = (): void => call.interrupt('cancelled');
+    signal?.addEventListener('abort', cancel, { once: true });
+    if (signal?.aborted) cancel();
+    try {
+      return await call.done;
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+    }
+  }
+
+  /** Whether the turn waits for one of our tools. */
+  hasOpenCall(turnId: TurnId): boolean {
+    return this.#callsOf(turnId).length > 0;
+  }
+
+  /** Ends the turn's calls and takes no more of them. Resolves when what became of each is recorded. */
+  async endTurn(turnId: TurnId, reason: InterruptReason): Promise<void> {
+    this.#closedTurns.add(turnId);
+    await interruptAll(this.#callsOf(turnId), reason);
+  }
+
+  /** The turn's end is recorded: nobody can call in its name any more. */
+  forgetTurn(turnId: TurnId): void {
+    this.#closedTurns.delete(turnId);
+  }
+
+  /** Ends all calls and takes no more. Resolves when that is recorded. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await interruptAll([...this.#open.values()], 'daemon_stopping');
+  }
+
+  #callsOf(turnId: TurnId): Call[] {
+    return [...this.#open.values()].filter((call) => call.turnId === turnId);
+  }
+
+  #begin({ tool, input, request, bodyMac }: Pick<Call, 'tool' | 'input' | 'request' | 'bodyMac'>): Call {
+    const { store, limits } = this.#options;
+    const { caller, id = randomUUID() } = request;
+    if (this.#isClosed) throw new DaemonError('shutting_down', 'the daemon is stopping: come back');
+    if (caller.kind === 'turn') {
+      if (this.#closedTurns.has(caller.turnId)) throw new DaemonError('request_cancelled', 'the turn is being ended');
+      if (this.#callsOf(caller.turnId).length >= limits.callsPerTurn)
+        throw new DaemonError('too_many_requests', `at most ${limits.callsPerTurn} calls at once (tools.callsPerTurn)`);
+    }
+    const task = caller.taskId === undefined ? undefined : store.task(caller.taskId);
+    if (caller.taskId !== undefined && !task) throw new DaemonError('task_not_found', `no task ${caller.taskId}`);
+    const facts = { id, tool, input, request, bodyMac, workspace: task?.workspace };
+    const call = new OpenCall<Answer>(facts, (opened) =>
+      Promise.resolve()
+        .then(() => this.#run(opened))
+        .finally(() => this.#open.delete(id)),
+    );
+    this.#open.set(id, call);
+    return call;
+  }
+
+  async #run(call: Call): Promise<Answer> {
+    const { store, services, limits, secretsOf, clock, log, onStep } = this.#options;
+    const { id, tool, taskId, turnId, bodyMac, workspace, request } = call;
+    const startedAt = clock.now();
+    const mask = new Mask(await secretsOf(turnId));
+    const isKept = request.id !== undefined;
+    const facts = { ...request, callId: id, effect: tool.effect };
+    const opening = store.write('openCall', {
+      call: { id, bodyMac, name: tool.name, taskId, turnId, isKept },
+      events: [calledEvent({ mask, maxBytes: limits.eventBytes }, facts)],
+      at: startedAt,
+    });
+    opening.catch(() => undefined); // awaited below
+    if (tool.effect !== 'read' || isKept) {
+      const { known } = await opening;
+      if (known) return answerAgain(known, tool);
+      onStep('call.opened');
+    }
+    const outcome = await perform(call, {
+      context: {
+        callId: id,
+        caller: request.caller,
+        ...(workspace !== undefined && { workspace }),
+        signal: call.signal,
+        services,
+        progress: (text) => request.onProgress?.(mask.text(text)),
+      },
+      mask,
+      limits: { ...limits, ...tool.limits },
+    });
+    await opening;
+    onStep('call.performed');
+    const events = [this.#closing(call, outcome)];
+    const closed = { id, outcome: outcome.kind, answer: keptAnswer(outcome), events, at: clock.now() };
+    await store.write('closeCall', closed, { urgent: true }); // on a full disk none is opened, so that these are few
+    log.info(
+      { callId: id, tool: tool.name, taskId, turnId, outcome: outcome.kind, ms: clock.now() - startedAt },
+      'tool call ended',
+    );
+    if (outcome.kind !== 'ok') throw outcome.error;
+    return answerOf(id, tool, outcome.output);
+  }
+
+  #closing({ id: callId, tool, request: { via } }: Call, outcome: Outcome): NewEvent {
+    const { eventBytes } = this.#options.limits;
+    if (outcome.kind === 'interrupted') return interruptedEvent(callId, outcome.error.reason);
+    const text = outcome.kind === 'error' ? outcome.error.message : textOf(answerOf(callId, tool, outcome.output));
+    return finishedEvent({ callId, outcome: outcome.kind, text, via }, eventBytes);
+  }
+}
+
+function textOf({ content }: Answer): string {
+  return content.map((part) => (part.type === 'text' ? part.text : `[${part.mimeType}]`)).join('\n');
+}
+
+async function interruptAll(calls: readonly Call[], reason: InterruptReason): Promise<void> {
+  for (const call of calls) call.interrupt(reason);
+  await Promise.allSettled(calls.map(({ done }) => done));
+}
+
+/** Without naming its dialect: some clients refuse one that they do not know, and what we use is the same in all. */
+function jsonSchema(schema: z.ZodObject, io: 'input' | 'output'): Readonly<Record<string, unknown>> {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io });
+  return rest;
+}
