@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Evidence, ExecutorEvent, Exit, ParsedEnding, Reason, Step } from '../src/kit/executor.ts';
+import { reasonOfStatus } from '../src/kit/provider-status.ts';
 import type { AssistantBlock, Line, ModelUsage, Result, StreamEvent, ToolOutput } from './claude-output.ts';
 import { describeTool, planChange, stepsAfterCall, stepsAfterResult, type Steps } from './claude-tools.ts';
 
@@ -242,20 +243,4 @@ function reasonWithoutStatus({ result, retryStatus, isAnswering }: State, { code
   const wasKilled = signal !== null || (code !== null && code > 128) || result?.terminal_reason?.startsWith('aborted');
   if (wasKilled) return 'executor_killed';
   return result?.is_error ? 'executor_error' : 'executor_exited';
-}
-
-function reasonOfStatus(status: number): Reason<'failed'> {
-  switch (status) {
-    case 401:
-    case 403:
-      return 'auth';
-    case 402:
-      return 'billing';
-    case 404:
-      return 'model_not_found';
-    case 429:
-      return 'rate_limited';
-    default:
-      return status < 500 ? 'invalid_request' : 'provider_error';
-  }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Evidence, ExecutorEvent, Exit, ParsedEnding, Reason, Step } from '../src/kit/executor.ts';
+import { reasonOfStatus } from '../src/kit/provider-status.ts';
 import type { Call, Item, Line, Usage } from './codex-output.ts';
 
 export interface State {
@@ -218,20 +219,4 @@ function reasonOf(message: string): Reason<'failed'> {
   const status = statusIn(message);
   if (status !== undefined) return reasonOfStatus(status);
   return words.find(([pattern]) => pattern.test(message))?.[1] ?? 'invalid_request';
-}
-
-function reasonOfStatus(status: number): Reason<'failed'> {
-  switch (status) {
-    case 401:
-    case 403:
-      return 'auth';
-    case 402:
-      return 'billing';
-    case 404:
-      return 'model_not_found';
-    case 429:
-      return 'rate_limited';
-    default:
-      return status < 500 ? 'invalid_request' : 'provider_error';
-  }
 }

@@ -1,4 +1,5 @@
 import type { Exit, ParsedEnding, Reason } from '../src/kit/executor.ts';
+import { reasonOfStatus } from '../src/kit/provider-status.ts';
 import type { Result } from './gemini-output.ts';
 
 interface Told {
@@ -46,27 +47,11 @@ function reasonOf(told: Told, status: number | undefined, { code, signal }: Exit
   const { result, error } = told;
   const message = result?.error?.message ?? error ?? '';
   if (status !== undefined)
-    return /API key (not valid|expired)|API_KEY_INVALID/.test(message) ? 'auth' : ofStatus(status);
+    return /API key (not valid|expired)|API_KEY_INVALID/.test(message) ? 'auth' : reasonOfStatus(status);
   if (signal !== null) return 'executor_killed';
   const ofExit = reasonsOfExit[code ?? 0];
   if (ofExit) return ofExit;
   if (result?.status !== 'error') return 'executor_exited';
   if (result.error?.type === 'no_space_left') return 'disk_full';
   return reasonsOfWords.find(([words]) => words.test(message))?.[1] ?? 'executor_error';
-}
-
-function ofStatus(status: number): Reason<'failed'> {
-  switch (status) {
-    case 401:
-    case 403:
-      return 'auth';
-    case 402:
-      return 'billing';
-    case 404:
-      return 'model_not_found';
-    case 429:
-      return 'rate_limited';
-    default:
-      return status < 500 ? 'invalid_request' : 'provider_error';
-  }
 }

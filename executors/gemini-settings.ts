@@ -11,7 +11,8 @@ interface SettingsOptions {
 /** The text of Gemini CLI's settings file. */
 export function settingsFile({ auth, mcp }: SettingsOptions): string {
   return JSON.stringify({
-    security: { auth: { selectedType: auth }, folderTrust: { enabled: false } },
+    // The workspace is trusted by `--skip-trust` alone, which counts only after the settings are read: its own never do.
+    security: { auth: { selectedType: auth }, folderTrust: { enabled: true } },
     privacy: { usageStatisticsEnabled: false },
     telemetry: { enabled: false },
     general: {
@@ -20,12 +21,11 @@ export function settingsFile({ auth, mcp }: SettingsOptions): string {
       enableAutoUpdateNotification: false,
       sessionRetention: { enabled: false }, // a conversation is kept as long as its task
     },
-    advanced: { ignoreLocalEnv: true }, // a workspace's `.env` may hold keys and addresses that are not this turn's
+    advanced: { ignoreLocalEnv: true }, // a workspace's `.env` is its programs', not the CLI's
     context: { fileName: ['AGENTS.md', 'GEMINI.md'] },
     mcpServers: {
       [mcp.name]: { httpUrl: mcp.url, headers: { Authorization: `Bearer ${mcp.token.open()}` }, trust: true },
     },
-    mcp: { allowed: [mcp.name] }, // no server but this one, whatever the workspace names
     // Only with this do its chains of models count, without which it asks up to 10 times, and 5 times which model to take.
     experimental: { dynamicModelConfiguration: true },
     modelConfigs: { modelChains },

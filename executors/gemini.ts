@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { z } from 'zod';
 import {
   defineExecutor,
@@ -48,6 +47,8 @@ export const gemini = defineExecutor<State>({
       'stream-json',
       '--yolo',
       '--skip-trust',
+      '--allowed-mcp-server-names',
+      mcp.name, // no server but this one, whatever the workspace names
       '--model',
       model,
       // The one that is kept. By its id a conversation cannot be resumed whose only request failed: its file holds nothing.
@@ -56,7 +57,6 @@ export const gemini = defineExecutor<State>({
     env: {
       GEMINI_CLI_HOME: configDir,
       GEMINI_CLI_NO_RELAUNCH: 'true', // no second Node process
-      GEMINI_CLI_SYSTEM_SETTINGS_PATH: join(configDir, settings), // the only settings that a workspace's do not override
       ...variablesOf(credential),
     },
     files: {
@@ -73,17 +73,18 @@ export const gemini = defineExecutor<State>({
   },
 });
 
+/** The address is always given, lest a file of the workspace give another for the credential to go to. */
 function variablesOf({ mode, value, isFile, baseUrl }: Credential): Record<string, string | Secret> {
   if (mode === 'oauth') {
     return {
       ...(!isFile && { GOOGLE_GENAI_USE_GCA: 'true', GOOGLE_CLOUD_ACCESS_TOKEN: value }),
-      ...(baseUrl !== undefined && { CODE_ASSIST_ENDPOINT: baseUrl }),
+      CODE_ASSIST_ENDPOINT: baseUrl ?? 'https://cloudcode-pa.googleapis.com',
     };
   }
   return {
     GEMINI_API_KEY: value,
     ...(mode === 'credits' && { GEMINI_API_KEY_AUTH_MECHANISM: 'bearer' }), // beside x-goog-api-key, which it always sends
-    ...(baseUrl !== undefined && { GOOGLE_GEMINI_BASE_URL: baseUrl }),
+    GOOGLE_GEMINI_BASE_URL: baseUrl ?? 'https://generativelanguage.googleapis.com',
   };
 }
 

@@ -1,7 +1,7 @@
-import type { z } from 'zod';
 import type { Evidence, ExecutorEvent, Exit, ParsedEnding, Reason, Step } from '../src/kit/executor.ts';
-import type { ErrorOf, Line, Tokens } from './opencode-output.ts';
-import { called, finished } from './opencode-tools.ts';
+import { reasonOfStatus } from '../src/kit/provider-status.ts';
+import type { ErrorOf, Line, Used } from './opencode-output.ts';
+import { called, finished, hasWorked } from './opencode-tools.ts';
 
 export interface State {
   readonly session: string | undefined;
@@ -22,6 +22,11 @@ export interface State {
 /** After an answer that ends in good order but unfinished the CLI asks the same again at once, for ever. */
 const mostBroken = 3;
 
+const compacted: ExecutorEvent = {
+  type: 'warning.raised',
+  data: { code: 'conversation_compacted', message: 'the conversation was shortened to fit the model' },
+};
+
 export const start = (): State => ({
   session: undefined,
   open: [],
@@ -34,36 +39,43 @@ export const start = (): State => ({
 });
 
 export function fold(before: State, line: Line): Step<State> {
-  if (line.type === 'harnessd.retry') {
-    const { attempt, message, delayMs, answered } = line;
-    const status = answered !== undefined && answered >= 400 ? { httpStatus: answered } : {};
-    return {
-      state: { ...before, retry: { answered, message } },
-      events: [{ type: 'retry.announced', data: { attempt, delayMs, message, ...status } }],
-    };
-  }
+  if (line.type === 'harnessd.retry') return foldRetry(before, line);
+  if (line.type === 'harnessd.step') return { state: before, events: usageOf(line.part) };
+  if (before.session !== undefined) return foldOwn(before, line);
   const { sessionID } = line;
-  const isFirst = before.session === undefined && line.type !== 'harnessd.tool';
-  const state = isFirst ? { ...before, session: sessionID } : before;
-  const step = state.session === sessionID ? foldOwn(state, line) : { state, events: [] };
-  if (!isFirst) return step;
-  return { ...step, events: [{ type: 'executor.session', data: { sessionId: sessionID } }, ...step.events] };
+  const { events, ...step } = foldOwn({ ...before, session: sessionID }, line);
+  return { ...step, events: [{ type: 'executor.session', data: { sessionId: sessionID } }, ...events] };
 }
 
-function foldOwn(state: State, line: Exclude<Line, { type: 'harnessd.retry' }>): Step<State> {
+function foldRetry(state: State, line: Extract<Line, { type: 'harnessd.retry' }>): Step<State> {
+  const { attempt, message, delayMs, answered } = line;
+  const status = answered !== undefined && answered >= 400 ? { httpStatus: answered } : {};
+  return {
+    state: { ...state, retry: { answered, message } },
+    events: [{ type: 'retry.announced', data: { attempt, delayMs, message, ...status } }],
+  };
+}
+
+function foldOwn(state: State, line: Exclude<Line, { type: 'harnessd.retry' | 'harnessd.step' }>): Step<State> {
   switch (line.type) {
     case 'harnessd.session':
     case 'step_start':
       return { state, events: [] };
     case 'harnessd.tool':
       return { state: { ...state, open: [...state.open, line.callID], retry: undefined }, events: [called(line)] };
-    case 'text':
-    case 'reasoning': {
-      const { text, messageID: messageId } = line.part;
-      const type = line.type === 'text' ? 'message.added' : 'thought.added';
+    case 'text': {
+      const { text, messageID: messageId, synthetic = false, metadata } = line.part;
+      if (synthetic) return { state, events: metadata?.compaction_continue ? [compacted] : [] };
       return {
         state: { ...state, retry: undefined },
-        events: text === '' ? [] : [{ type, data: { text, messageId } }],
+        events: text === '' ? [] : [{ type: 'message.added', data: { text, messageId } }],
+      };
+    }
+    case 'reasoning': {
+      const { text, messageID: messageId } = line.part;
+      return {
+        state: { ...state, retry: undefined },
+        events: text === '' ? [] : [{ type: 'thought.added', data: { text, messageId } }],
       };
     }
     case 'tool_use': {
@@ -75,17 +87,17 @@ function foldOwn(state: State, line: Exclude<Line, { type: 'harnessd.retry' }>):
           open: state.open.filter((id) => id !== callID),
           retry: undefined,
           toolError: now.status === 'error' ? now.error : undefined,
-          hasActed: state.hasActed || now.status === 'completed',
+          hasActed: state.hasActed || hasWorked(line.part),
         },
         events: [...begun, ...finished(line.part)],
       };
     }
     case 'step_finish': {
-      const { reason, tokens, cost } = line.part;
+      const { reason } = line.part;
       const broken = reason === 'unknown' && !state.hasActed ? state.broken + 1 : 0;
       return {
         state: { ...state, reason, broken, hasActed: false, retry: undefined },
-        events: usageOf(tokens, cost),
+        events: usageOf(line.part),
         ...(broken >= mostBroken && { isStuck: true }),
       };
     }
@@ -94,7 +106,7 @@ function foldOwn(state: State, line: Exclude<Line, { type: 'harnessd.retry' }>):
   }
 }
 
-function usageOf({ input, output, reasoning, cache }: z.infer<typeof Tokens>, cost: number): ExecutorEvent[] {
+function usageOf({ tokens: { input, output, reasoning, cache }, cost }: Used): ExecutorEvent[] {
   if (input + output + reasoning + cache.read + cache.write === 0) return []; // a step that broke off
   return [
     {
@@ -152,20 +164,4 @@ function reasonOfMessage({ name, data: { message = '' } }: ErrorOf): Reason<'fai
   return /connection (reset|closed|lost)|terminated|SSE read timed out/i.test(message)
     ? 'stream_cut'
     : 'executor_error';
-}
-
-function reasonOfStatus(status: number): Reason<'failed'> {
-  switch (status) {
-    case 401:
-    case 403:
-      return 'auth';
-    case 402:
-      return 'billing';
-    case 404:
-      return 'model_not_found';
-    case 429:
-      return 'rate_limited';
-    default:
-      return status < 500 ? 'invalid_request' : 'provider_error';
-  }
 }

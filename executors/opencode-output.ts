@@ -2,13 +2,23 @@ import { z } from 'zod';
 
 /** What OpenCode 1.18.33 prints with `run --format json --thinking`, as far as it is used; other fields pass. */
 const Said = z.object({ text: z.string(), messageID: z.string() });
-
-export const Tokens = z.object({
-  input: z.int().nonnegative(),
-  output: z.int().nonnegative(),
-  reasoning: z.int().nonnegative().default(0),
-  cache: z.object({ read: z.int().nonnegative(), write: z.int().nonnegative() }),
+/** `synthetic`: the CLI's own words in the user's place. */
+const Text = Said.extend({
+  synthetic: z.boolean().optional(),
+  metadata: z.object({ compaction_continue: z.boolean().optional() }).optional(),
 });
+
+const count = z.int().nonnegative();
+const Used = z.object({
+  tokens: z.object({
+    input: count,
+    output: count,
+    reasoning: count.default(0),
+    cache: z.object({ read: count, write: count }),
+  }),
+  cost: z.number().nonnegative().default(0),
+});
+export type Used = z.infer<typeof Used>;
 
 const ToolState = z.union([
   z.object({
@@ -30,7 +40,7 @@ const sessionID = z.string();
 
 export const Line = z.discriminatedUnion('type', [
   z.object({ type: z.literal('step_start'), sessionID }),
-  z.object({ type: z.literal('text'), sessionID, part: Said }),
+  z.object({ type: z.literal('text'), sessionID, part: Text }),
   z.object({ type: z.literal('reasoning'), sessionID, part: Said }),
   z.object({
     type: z.literal('tool_use'),
@@ -40,7 +50,7 @@ export const Line = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('step_finish'),
     sessionID,
-    part: z.object({ reason: z.string(), tokens: Tokens, cost: z.number().nonnegative().default(0) }),
+    part: Used.extend({ reason: z.string() }),
   }),
   z.object({ type: z.literal('error'), sessionID, error: ErrorOf }),
   // What our own plugin in the CLI adds.
@@ -52,6 +62,7 @@ export const Line = z.discriminatedUnion('type', [
     callID: z.string(),
     input: z.record(z.string(), z.unknown()),
   }),
+  z.object({ type: z.literal('harnessd.step'), part: Used }), // of a sub-agent
   z.object({
     type: z.literal('harnessd.retry'),
     attempt: z.int(),

@@ -7,15 +7,21 @@ interface Options {
   fetch?: (...request: Parameters<typeof fetch>) => Promise<Response>;
 }
 interface ToolPart {
-  readonly type: string;
+  readonly type: 'tool';
   readonly sessionID: string;
   readonly tool: string;
   readonly callID: string;
   readonly state: { readonly status: string; readonly input: unknown };
 }
+interface StepPart {
+  readonly type: 'step-finish';
+  readonly sessionID: string;
+  readonly tokens: object;
+  readonly cost: number;
+}
 type Happening =
   | { readonly type: 'session.created'; readonly properties: { readonly info: { id: string; parentID?: string } } }
-  | { readonly type: 'message.part.updated'; readonly properties: { readonly part: ToolPart } }
+  | { readonly type: 'message.part.updated'; readonly properties: { readonly part: ToolPart | StepPart } }
   | {
       readonly type: 'session.status';
       readonly properties: {
@@ -35,13 +41,18 @@ function say(line: { readonly type: string; readonly sessionID: string; readonly
 export default async function watch(): Promise<object> {
   for (const name of Object.keys(env)) if (name.startsWith('XDG_')) delete env[name]; // it has read them; git and other tools are to use the computer's own
   const calls = new Map<string, NodeJS.Timeout>();
+  const agents = new Set<string>(); // sessions of sub-agents, of which the CLI tells nothing
   let answered: number | undefined;
 
   const onTool = ({ sessionID, tool, callID, state: { status, input } }: ToolPart): void => {
-    if (status === 'running' && !calls.has(callID)) {
+    if (status === 'running' && !calls.has(callID) && !agents.has(sessionID)) {
       const tell = (): void => say({ type: 'harnessd.tool', sessionID, tool, callID, input });
       calls.set(callID, setTimeout(tell, quickMs));
     } else if (status === 'completed' || status === 'error') clearTimeout(calls.get(callID));
+  };
+
+  const onStep = ({ sessionID, tokens, cost }: StepPart): void => {
+    if (agents.has(sessionID)) say({ type: 'harnessd.step', sessionID, part: { tokens, cost } });
   };
 
   return {
@@ -57,8 +68,11 @@ export default async function watch(): Promise<object> {
       if (event.type === 'session.created') {
         const { id, parentID } = event.properties.info;
         if (parentID === undefined) say({ type: 'harnessd.session', sessionID: id });
+        else agents.add(id);
       } else if (event.type === 'message.part.updated') {
-        if (event.properties.part.type === 'tool') onTool(event.properties.part);
+        const { part } = event.properties;
+        if (part.type === 'tool') onTool(part);
+        else if (part.type === 'step-finish') onStep(part);
       } else if (event.type === 'session.status' && event.properties.status.type === 'retry') {
         const { sessionID, status } = event.properties;
         const { attempt, message, next } = status;

@@ -22,6 +22,9 @@ const kinds: Readonly<Record<string, ToolKind>> = {
   todoread: 'think',
 };
 
+/** What the CLI makes of a call of a tool that is not there, or with an input that is not right. */
+const refused = 'invalid';
+
 export interface Call {
   readonly tool: string;
   readonly callID: string;
@@ -37,7 +40,12 @@ export function called({ tool, callID, input }: Call): ExecutorEvent {
   };
 }
 
-export function finished({ tool, callID, state }: ToolPart): ExecutorEvent[] {
+export function hasWorked({ tool, state }: ToolPart): boolean {
+  return state.status === 'completed' && tool !== refused;
+}
+
+export function finished(part: ToolPart): ExecutorEvent[] {
+  const { tool, callID, state } = part;
   if (state.status === 'error')
     return [{ type: 'tool.finished', data: { callId: callID, outcome: 'error', output: state.error } }];
   const exitCode = state.metadata?.exit ?? undefined;
@@ -46,7 +54,7 @@ export function finished({ tool, callID, state }: ToolPart): ExecutorEvent[] {
       type: 'tool.finished',
       data: {
         callId: callID,
-        outcome: exitCode === undefined || exitCode === 0 ? 'ok' : 'error',
+        outcome: hasWorked(part) && (exitCode ?? 0) === 0 ? 'ok' : 'error',
         output: state.output,
         ...(exitCode !== undefined && { exitCode }),
       },

@@ -34,10 +34,10 @@ export const opencode = defineExecutor<State>({
     env: {
       OPENCODE_CONFIG: join(request.configDir, configFile),
       OPENCODE_TEST_HOME: request.configDir, // where it looks for `.opencode`, `.claude` and `.agents`, not for what its tools call HOME
-      XDG_CONFIG_HOME: join(request.configDir, 'config'), // these four do not reach its children: opencode-plugin.ts
+      // These do not reach its children (opencode-plugin.ts). Its cache, which holds what it downloads, stays the computer's.
+      XDG_CONFIG_HOME: join(request.configDir, 'config'),
       XDG_DATA_HOME: join(request.configDir, 'data'),
       XDG_STATE_HOME: join(request.configDir, 'state'),
-      XDG_CACHE_HOME: join(request.configDir, 'cache'),
       OPENCODE_DISABLE_PROJECT_CONFIG: '1', // a workspace could send the key elsewhere, or name servers (its `.opencode/plugin` runs all the same)
       OPENCODE_DISABLE_AUTOUPDATE: '1',
       OPENCODE_DISABLE_MODELS_FETCH: '1',

@@ -4,18 +4,16 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import pino, { type Logger } from 'pino';
 import { executors as ownExecutors } from '../executors/index.ts';
-import { models } from '../executors/models.ts';
 import manifest from '../package.json' with { type: 'json' };
 import { tools as ownTools } from '../tools/index.ts';
 import { systemClock } from './base/clock.ts';
 import { crashPoint } from './base/crash-point.ts';
 import { writeFileAtomic } from './base/files.ts';
 import type { Config } from './config/schema.ts';
-import { ProviderCredentials } from './credentials/provider-credentials.ts';
 import { openSecretFile, openToken, TokenCheck } from './credentials/token.ts';
-import { versionOf } from './install/cli.ts';
 import type { Executor } from './kit/executor.ts';
 import type { Tool } from './kit/tool.ts';
+import { credentialVariables, openRules, readRules } from './open-rules.ts';
 import { openTools } from './open-tools.ts';
 import { findContainment } from './process/containment.ts';
 import { identityOf } from './process/identity.ts';
@@ -27,13 +25,8 @@ import { lockState } from './store/instance-lock.ts';
 import { openStateDir } from './store/state-dir.ts';
 import { Store } from './store/store.ts';
 import type { WriterThread } from './store/writer-thread.ts';
-import { Admission } from './task/admission.ts';
-import { Credentials } from './task/credentials.ts';
-import { InstalledExecutors } from './task/installed-executors.ts';
 import { Layout } from './task/layout.ts';
 import { OfflineProvider } from './task/offline-provider.ts';
-import { Policies } from './task/policies.ts';
-import { RefreshedCredentials } from './task/refreshed-credentials.ts';
 import { Tasks } from './task/tasks.ts';
 import { Listener } from './transport/listener.ts';
 
@@ -82,7 +75,8 @@ export async function startDaemon(
   const crash = crashPoint(config.faults.crashAt, () => process.kill(process.pid, 'SIGKILL'));
   const logFile = join(stateDir, 'logs', 'pty-host.log');
   const { signal } = ending;
-  const [store, hosts, containment, token, macKey, own, refreshed, versions] = await Promise.all([
+  const ruled = { config, env, productDir, executors, clock };
+  const [store, hosts, containment, token, macKey, rules] = await Promise.all([
     Store.open({ stateDir, writer, crashAt: config.faults.crashAt }).then((opened) => stack.use(opened)),
     openHosts({ stateDir, containment: config.containment, logFile, ...config.hosts, signal }).then((opened) =>
       stack.use(opened),
@@ -90,26 +84,11 @@ export async function startDaemon(
     findContainment(config.containment),
     openToken(stateDir),
     openSecretFile(join(stateDir, 'mac-key')),
-    ProviderCredentials.open(executors, env, config.credentials.file),
-    RefreshedCredentials.open(join(stateDir, 'refreshed')),
-    Promise.all(executors.map(async ({ id }) => [id, await versionOf(id, productDir)] as const)),
+    readRules(ruled),
   ]);
   const computerId = await keep(store, 'computerId', randomUUID);
   const offline = new OfflineProvider({ stateDir, signal });
-  const credentials = new Credentials({ store, clock, executors, own, refreshed });
-  const policies = new Policies({ store, clock, executors, models });
-  const admission = new Admission({
-    policies,
-    credentials,
-    isOfflineAllowed: config.offlineModel === 'auto',
-    directBaseUrl: (provider, mode) => directBaseUrls(config)[`${provider}:${mode}`],
-  });
-  const installed = new InstalledExecutors({
-    definitions: executors,
-    cliDir: join(productDir, 'executors', 'cli'),
-    binaries: Object.fromEntries(config.executors.binaries.map((entry) => entry.split('=', 2) as [string, string])),
-    versions: Object.fromEntries(versions),
-  });
+  const { credentials, policies, admission, installed } = openRules(ruled, rules, store);
   const layout = new Layout(stateDir);
   const home = config.home ?? homedir();
   const onStep = (step: string): void => {
@@ -137,12 +116,7 @@ export async function startDaemon(
   const tasks = new Tasks({
     executorIds: installed.ids,
     defaultExecutor: config.executors.default,
-    credentialVariables: new Set(
-      executors.flatMap(({ credentialVariables, baseUrlVariable }) => [
-        ...Object.values(credentialVariables),
-        ...(baseUrlVariable === undefined ? [] : [baseUrlVariable]),
-      ]),
-    ),
+    credentialVariables: credentialVariables(executors),
     macKey,
     services: {
       store,
@@ -156,7 +130,7 @@ export async function startDaemon(
       onStep,
       home,
       daemonEnv: env,
-      secrets: [token, ...own.all],
+      secrets: [token, ...rules.own.all],
       admission,
       credentials,
       offlineCredential: () => offline.credential(),
@@ -267,18 +241,6 @@ export async function startDaemon(
 function openLog(level: string): Logger {
   const redact = { paths: ['*.authorization', '*.token', '*.env', '*.prompt', '*.credential'], censor: '[secret]' };
   return pino({ level, redact, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: false }));
-}
-
-/** Where turns that go to a vendor directly are sent instead, by provider and way of paying. */
-function directBaseUrls({ providers }: Config): Readonly<Record<string, string | undefined>> {
-  const { anthropicBaseUrl, openaiBaseUrl, googleBaseUrl, codeAssistBaseUrl } = providers;
-  return {
-    'anthropic:api_key': anthropicBaseUrl,
-    'anthropic:oauth': anthropicBaseUrl,
-    'openai:api_key': openaiBaseUrl,
-    'google:api_key': googleBaseUrl,
-    'google:oauth': codeAssistBaseUrl,
-  };
 }
 
 /** A value made once for the life of the state directory. */

@@ -1,71 +1,10 @@
-import { glob, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { glob, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import type { StoredEvent } from '../src/protocol/events.ts';
-import type { TaskId, TurnId } from '../src/protocol/ids.ts';
-import type { ParamsIn } from '../src/protocol/methods.ts';
-import { modelRequests, prepareDaemon, startDaemon, type ModelRequest, type TestDaemon } from './support/daemon.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { prepareDaemon, startDaemon, type TestDaemon } from './support/daemon.ts';
+import { inTheTool, newFolder, processesOf, prompted, requestsOf, sessionOf, startOf, texts } from './support/turns.ts';
 
 /* The installed Claude Code, run by a real daemon; only the model is scripted. */
-
-type Run = Awaited<ReturnType<TestDaemon['run']>>;
-
-const sessionOf = (events: readonly StoredEvent[]): unknown =>
-  events.findLast(({ type }) => type === 'executor.session')?.data['sessionId'];
-const texts = (events: readonly StoredEvent[]): unknown[] =>
-  events.filter(({ type }) => type === 'message.added').map(({ data }) => data['text']);
-const startOf = (events: readonly StoredEvent[], turnId: TurnId): StoredEvent =>
-  events.find((event) => event.turnId === turnId && event.type === 'turn.started')!;
-
-type LoggedRequest = ModelRequest & { readonly bytes: number };
-
-async function requestsOf(daemon: TestDaemon, session: unknown): Promise<LoggedRequest[]> {
-  return ((await modelRequests(daemon)) as LoggedRequest[]).filter(
-    (entry) => entry.path !== undefined && entry.session === session,
-  );
-}
-
-async function prompted(
-  daemon: TestDaemon,
-  params: ParamsIn<'task.prompt'> & { readonly taskId: TaskId },
-): Promise<{ turnId: TurnId; events: StoredEvent[] }> {
-  const client = await daemon.client();
-  const { turnId } = await client.call('task.prompt', params);
-  return { turnId, events: await daemon.eventsUntilEnded(params.taskId, turnId) };
-}
-
-/** Processes of one turn, by the variable that they inherit. */
-async function processesOf(turnId: TurnId): Promise<string[]> {
-  const found: string[] = [];
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
-    if (environment.includes(`HARNESSD_TURN=${turnId}`)) found.push(pid);
-  }
-  return found;
-}
-
-/** Starts a turn and resolves when its tool runs: a shell that has started what outlives a signal to its parent. */
-async function inTheTool(daemon: TestDaemon): Promise<{ turnId: TurnId; taskId: Run['taskId']; pid: number }> {
-  const client = await daemon.client();
-  const workspace = await daemonFolder(daemon);
-  const started = join(workspace, 'started');
-  const prompt = `{{say: I begin.}} {{run: setsid sleep 600 & touch ${started}; sleep 601}}`;
-  const { taskId, turnId } = await client.call('task.create', { prompt, workspace });
-  const events = await daemon.eventsUntil(taskId, ({ type }) => type === 'tool.called');
-  await vi.waitFor(() => expect(existsSync(started)).toBe(true), { timeout: 10_000, interval: 20 });
-  expect((await processesOf(turnId)).length).toBeGreaterThanOrEqual(3);
-  return { taskId, turnId, pid: Number(events.find(({ type }) => type === 'turn.running')!.data['pid']) };
-}
-
-let folders = 0;
-async function daemonFolder(daemon: TestDaemon): Promise<string> {
-  const path = join(daemon.dir, `workspace-${(folders += 1)}`);
-  await mkdir(path);
-  return path;
-}
 
 describe('Claude Code', { timeout: 60_000 }, () => {
   let daemon: TestDaemon;
@@ -73,7 +12,7 @@ describe('Claude Code', { timeout: 60_000 }, () => {
   afterAll(() => daemon[Symbol.asyncDispose]());
 
   test('[P3.1] changes a file in the workspace, the model was asked, the events tell the story, and a follow-up goes on with it', async () => {
-    const workspace = await daemonFolder(daemon);
+    const workspace = await newFolder(daemon);
     await writeFile(join(workspace, 'notes.txt'), 'before\n');
     const prompt = '{{say: I change it.}} {{run: cat notes.txt; echo after > notes.txt}} {{say: Changed.}}';
     const { events, ended, taskId } = await daemon.run({ prompt, workspace });
@@ -138,7 +77,7 @@ describe('Claude Code', { timeout: 60_000 }, () => {
     expect(startOf(next.events, next.turnId).data['resumes']).toBe(sessionOf(events));
     const requests = await requestsOf(daemon, sessionOf(events));
     expect(requests).toHaveLength(5);
-    expect(requests[4]!.bytes).toBeGreaterThan(requests[0]!.bytes); // with nothing between them both prompts are in one message
+    expect(requests[4]!.bytes).toBeGreaterThan(requests[0]!.bytes!); // with nothing between them both prompts are in one message
   });
 
   test('[P3.3] goes on with a conversation whose first turn was cancelled', async () => {
@@ -175,141 +114,6 @@ describe('Claude Code', { timeout: 60_000 }, () => {
   });
 });
 
-interface Row {
-  readonly name: string;
-  readonly prompt: string;
-  readonly model?: string;
-  readonly reason: string;
-  readonly evidence: object;
-  /** Undefined: it depends on where the stream broke. */
-  readonly retries?: number;
-}
-const status = (code: number, reason: string, retries: number, more = ''): Row => ({
-  name: `${code}${more}`,
-  prompt: `{{status: ${code}${more}}}`,
-  reason,
-  evidence: { httpStatus: code },
-  retries,
-});
-
-describe('a provider that fails', { timeout: 60_000 }, () => {
-  const rows: readonly Row[] = [
-    status(429, 'rate_limited', 2, ', retry-after 20'), // the slowest first
-    status(401, 'auth', 3),
-    status(403, 'auth', 0),
-    status(400, 'invalid_request', 0),
-    status(429, 'rate_limited', 3),
-    status(500, 'provider_error', 3),
-    status(529, 'provider_error', 3),
-    {
-      name: 'an unknown model',
-      prompt: 'hello',
-      model: 'no-such-model',
-      reason: 'model_not_found',
-      evidence: { httpStatus: 404 },
-      retries: 0,
-    },
-    { name: 'a dropped connection', prompt: '{{drop}}', reason: 'provider_unreachable', evidence: {}, retries: 3 },
-    { name: 'a stream cut', prompt: '{{say: Half of it.}} {{cut}}', reason: 'stream_cut', evidence: {}, retries: 0 },
-    { name: 'a stream cut in its middle', prompt: '{{cut}}', reason: 'stream_cut', evidence: {} },
-    {
-      name: 'a stream that ends early',
-      prompt: '{{say: Half of it.}} {{early-end}}',
-      reason: 'stream_cut',
-      evidence: {},
-      retries: 0,
-    },
-    {
-      name: 'a stream that ends early in its middle',
-      prompt: '{{early-end}}',
-      reason: 'stream_cut',
-      evidence: {},
-    },
-  ];
-  let daemon: TestDaemon;
-  let runs: Map<string, Promise<Run>>;
-  beforeAll(async () => {
-    daemon = await startDaemon({ flags: { 'turn-concurrency': 7 } });
-    runs = new Map(rows.map(({ name, prompt, model }) => [name, daemon.run({ prompt, ...(model && { model }) })]));
-    for (const run of runs.values()) run.catch(() => undefined); // its test tells
-  });
-  afterAll(() => daemon[Symbol.asyncDispose]());
-
-  test.for(rows.toReversed())(
-    '[P3.2] with $name ends the turn in time, as $reason, with evidence',
-    async ({ name, reason, evidence, retries }) => {
-      const { events, ended, turnId } = (await runs.get(name))!;
-      expect(ended.data).toMatchObject({
-        outcome: 'failed',
-        reason,
-        evidence: { saidResult: true, message: expect.stringMatching(/./) as unknown, ...evidence },
-      });
-      expect(ended.at - startOf(events, turnId).at).toBeLessThan(30_000);
-      const told = events.filter(({ type }) => type === 'retry.announced');
-      if (retries !== undefined) expect(told.length).toBe(retries);
-      const stopping = events.find(({ type }) => type === 'turn.stopping')?.data;
-      expect(stopping).toEqual(name.includes('retry-after') ? { cause: 'retry_limit' } : undefined);
-      expect(events.filter(({ type }) => type === 'executor.unparsed')).toEqual([]);
-      expect(await processesOf(turnId)).toEqual([]);
-    },
-  );
-
-  test('[P3.2] once only is overcome', async () => {
-    const overcome = await Promise.all(
-      ['{{status: 529, once}}', '{{drop: once}}', '{{say: Half.}} {{cut: once}}'].map((fault) =>
-        daemon.run({ prompt: `${fault} {{run: true}} {{say: Recovered.}}` }),
-      ),
-    );
-    for (const { events, ended } of overcome) {
-      expect(ended.data['outcome']).toBe('succeeded');
-      expect(texts(events).at(-1)).toBe('Recovered.');
-    }
-  });
-});
-
-describe('a provider that says nothing', { timeout: 60_000 }, () => {
-  test('[P3.2] [P3.4] at all, or no more, is left after the idle time', async () => {
-    await using daemon = await startDaemon({ flags: { 'turn-idle-ms': 2000 } });
-    const [hang, stall] = await Promise.all([
-      daemon.run({ prompt: '{{hang}}' }),
-      daemon.run({ prompt: '{{say: words}} {{stall}}' }),
-    ]);
-    for (const { events, ended } of [hang, stall]) {
-      expect(ended.data).toMatchObject({
-        outcome: 'timed_out',
-        reason: 'idle',
-        evidence: { exitCode: 0, signal: null },
-      });
-      expect(events.at(-1)!.at - sessionTime(events)).toBeLessThan(10_000);
-    }
-    expect(texts(stall.events)).toEqual(['words']);
-  });
-
-  test('[P3.2] [P6.4] as nobody listens there is unreachable', async () => {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    server.close();
-    await using daemon = await prepareDaemon();
-    const file = join(daemon.dir, 'credentials.json');
-    const key = 'sk-ant-api03-nobody-hears-of-it';
-    await writeFile(
-      file,
-      JSON.stringify({ claude: { ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: `http://127.0.0.1:${port}` } }),
-      { mode: 0o600 },
-    );
-    await daemon.start({ flags: { 'credentials-file': file } });
-    const { events, ended, turnId } = await daemon.run({ prompt: 'hello' });
-    expect(ended.data).toMatchObject({
-      outcome: 'failed',
-      reason: 'provider_unreachable',
-      evidence: { exitCode: 1, message: expect.stringContaining('ECONNREFUSED') as unknown },
-    });
-    expect(events.filter(({ type }) => type === 'retry.announced')).toHaveLength(3);
-    expect(ended.at - startOf(events, turnId).at).toBeLessThan(30_000);
-  });
-});
-
 test(
   '[P6.2] a key that Claude Code is made to print is masked in events; afterwards only its own conversation store holds it',
   { timeout: 60_000 },
@@ -337,9 +141,6 @@ test(
     expect(daemon.log).not.toContain(key);
   },
 );
-
-const sessionTime = (events: readonly StoredEvent[]): number =>
-  events.find(({ type }) => type === 'executor.session')!.at;
 
 describe.for(['cgroup', 'weak'] as const)(
   'in the midst of a tool, contained by %s,',

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { byCodex, only, processesOf, startOf, texts } from './support/codex.ts';
+import { by, only, processesOf, startOf, texts } from './support/turns.ts';
 import { prepareDaemon, startDaemon, type TestDaemon } from './support/daemon.ts';
 
 /* The installed Codex, run by a real daemon, when its provider does not do what it should. */
@@ -47,7 +47,7 @@ describe('a provider that fails', { timeout: 60_000 }, () => {
   let daemon: TestDaemon;
   let runs: Map<string, Promise<Run>>;
   beforeAll(async () => {
-    daemon = await startDaemon(byCodex({ 'turn-concurrency': 5 }));
+    daemon = await startDaemon(by('codex', { 'turn-concurrency': 5 }));
     runs = new Map(rows.map(({ name, prompt }) => [name, daemon.run({ prompt })]));
     for (const run of runs.values()) run.catch(() => undefined); // its test tells
   });
@@ -85,7 +85,7 @@ describe('a provider that fails', { timeout: 60_000 }, () => {
 
 describe('a provider that says nothing', { timeout: 60_000 }, () => {
   test('[P3.2] [P3.4] at all, or no more, is left after the idle time', async () => {
-    await using daemon = await startDaemon(byCodex({ 'turn-idle-ms': 2000 }));
+    await using daemon = await startDaemon(by('codex', { 'turn-idle-ms': 2000 }));
     const [hang, stall] = await Promise.all([
       daemon.run({ prompt: '{{hang}}' }),
       daemon.run({ prompt: '{{say: words}} {{stall}}' }),
@@ -110,7 +110,7 @@ test(
     }).listen(0, '127.0.0.1');
     await once(provider, 'listening');
     const { port } = provider.address() as AddressInfo;
-    await using daemon = await prepareDaemon(byCodex());
+    await using daemon = await prepareDaemon(by('codex'));
     const file = join(daemon.dir, 'credentials.json');
     const login = { OPENAI_API_KEY: 'sk-proj-nobody-hears-of-it', OPENAI_BASE_URL: `http://127.0.0.1:${port}/v1` };
     await writeFile(file, JSON.stringify({ codex: login }), { mode: 0o600 });

@@ -1,16 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
-import {
-  asked,
-  failingProvider,
-  nowhere,
-  processesOf,
-  run,
-  startOf,
-  texts,
-  withKey,
-  type Run,
-} from './gemini-turns.ts';
+import { asked, failingProvider, nowhere, run, withKey, type Run } from './support/gemini.ts';
+import { by, processesOf, startOf, texts } from './support/turns.ts';
 
 /* The installed Gemini CLI, run by a real daemon, before a provider that fails. */
 
@@ -67,7 +58,7 @@ describe('a provider that fails', { timeout: 90_000 }, () => {
   let daemon: TestDaemon;
   let runs: Map<string, Promise<Run>>;
   beforeAll(async () => {
-    daemon = await startDaemon({ flags: { 'turn-concurrency': 4 } });
+    daemon = await startDaemon(by('gemini', { 'turn-concurrency': 4 }));
     runs = new Map(rows.map(({ name, prompt }) => [name, run(daemon, { prompt })]));
     for (const each of runs.values()) each.catch(() => undefined); // its test tells
   });
@@ -104,7 +95,7 @@ describe('a provider that fails', { timeout: 90_000 }, () => {
 
 describe('a provider that does nothing else', { timeout: 60_000 }, () => {
   test('[P3.2] [P3.4] than to say nothing, or nothing more, is left after the idle time', async () => {
-    await using daemon = await startDaemon({ flags: { 'turn-idle-ms': 4000 } });
+    await using daemon = await startDaemon(by('gemini', { 'turn-idle-ms': 4000 }));
     const prompts = ['{{hang}}', '{{say: words}} {{stall}}'];
     const [hang, stall] = await Promise.all(prompts.map((prompt) => run(daemon, { prompt })));
     for (const { ended, events, turnId } of [hang!, stall!]) {

@@ -1,25 +1,15 @@
-import { glob, readdir, readFile, writeFile } from 'node:fs/promises';
+import { glob, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { modelRequests, prepareDaemon, startDaemon, type TestDaemon } from './support/daemon.ts';
-import {
-  asked,
-  inTheTool,
-  newFolder,
-  processesOf,
-  prompted,
-  run,
-  sessionOf,
-  startOf,
-  texts,
-  withKey,
-} from './gemini-turns.ts';
+import { asked, run, withKey } from './support/gemini.ts';
+import { by, inTheTool, newFolder, processesOf, prompted, sessionOf, startOf, texts } from './support/turns.ts';
 
 /* The installed Gemini CLI, run by a real daemon; only the model is scripted. */
 
 describe('Gemini CLI', { timeout: 60_000 }, () => {
   let daemon: TestDaemon;
-  beforeAll(async () => (daemon = await startDaemon()));
+  beforeAll(async () => (daemon = await startDaemon(by('gemini'))));
   afterAll(() => daemon[Symbol.asyncDispose]());
 
   test('[P3.1] changes a file in the workspace, the model was asked, the events tell the story, and a follow-up goes on with it', async () => {
@@ -135,7 +125,7 @@ describe('a credential', { timeout: 60_000 }, () => {
   let other: TestDaemon;
   let url: string;
   beforeAll(async () => {
-    other = await startDaemon();
+    other = await startDaemon(by('gemini'));
     await run(other, { prompt: '{{say: The model is up.}}' });
     const presence = await readFile(join(other.stateDir, 'offline-model', 'offline-model.json'), 'utf8');
     ({ url } = JSON.parse(presence) as { url: string });
@@ -146,15 +136,17 @@ describe('a credential', { timeout: 60_000 }, () => {
     ['GEMINI_API_KEY', 'x-goog-api-key'],
     ['GOOGLE_CLOUD_ACCESS_TOKEN', 'bearer'],
   ] as const)(
-    '[P6.2] of the variable %s reaches the provider as %s, is masked in events, and stays only where the conversation is kept',
+    '[P6.2] of the variable %s reaches the provider as %s, whatever the workspace configures, is masked in events, and stays only where the conversation is kept',
     async ([name, auth]) => {
       const key = 'ya29.printed-0123456789abcdef';
       await using daemon = await withKey({ [name]: key, url });
       const workspace = await newFolder(daemon);
-      await writeFile(
-        join(workspace, '.env'),
-        'GEMINI_API_KEY=of-the-workspace\nGOOGLE_GEMINI_BASE_URL=http://127.0.0.1:9\n',
-      );
+      await mkdir(join(workspace, '.gemini'));
+      const elsewhere =
+        'GEMINI_API_KEY=mine\nGOOGLE_GEMINI_BASE_URL=http://127.0.0.1:9\nCODE_ASSIST_ENDPOINT=http://127.0.0.1:9\n';
+      await writeFile(join(workspace, '.gemini', '.env'), elsewhere);
+      const settings = { security: { auth: { selectedType: 'vertex-ai' } }, model: { name: 'no-such-model' } };
+      await writeFile(join(workspace, '.gemini', 'settings.json'), JSON.stringify(settings));
       const prompt = `{{run: echo key $${name}}} {{say: Done.}}`;
       const { events, ended, taskId } = await run(daemon, { prompt, workspace });
       expect(ended.data['outcome']).toBe('succeeded');
@@ -184,7 +176,7 @@ describe.for(['cgroup', 'weak'] as const)(
     let daemon: TestDaemon | undefined;
     let missing = '';
     beforeAll(async () => {
-      const started = await prepareDaemon({ flags: { containment, 'turn-concurrency': 4 } });
+      const started = await prepareDaemon(by('gemini', { containment, 'turn-concurrency': 4 }));
       const failed = await started.start();
       if (failed) {
         missing = 'needs a writable cgroup v2 with cgroup.kill';

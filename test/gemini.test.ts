@@ -229,37 +229,40 @@ describe('the plan', () => {
     tmpDir: '/t',
     ...more,
   });
-  const args = ['--output-format', 'stream-json', '--yolo', '--skip-trust', '--model', 'm'];
-  const own = {
-    GEMINI_CLI_HOME: '/c',
-    GEMINI_CLI_NO_RELAUNCH: 'true',
-    GEMINI_CLI_SYSTEM_SETTINGS_PATH: '/c/.gemini/settings.json',
-  };
-  const gca = { GOOGLE_GENAI_USE_GCA: 'true', GOOGLE_CLOUD_ACCESS_TOKEN: key };
+  const args = '--output-format stream-json --yolo --skip-trust --allowed-mcp-server-names harnessd --model m'.split(
+    ' ',
+  );
+  const own = { GEMINI_CLI_HOME: '/c', GEMINI_CLI_NO_RELAUNCH: 'true' };
+  const vendor = 'https://generativelanguage.googleapis.com';
+  const codeAssist = 'https://cloudcode-pa.googleapis.com';
 
   test.for([
-    ['api_key', { GEMINI_API_KEY: key }, 'GOOGLE_GEMINI_BASE_URL', 'gemini-api-key'],
+    ['api_key', { GEMINI_API_KEY: key }, { GOOGLE_GEMINI_BASE_URL: vendor }, 'gemini-api-key'],
     [
       'credits',
       { GEMINI_API_KEY: key, GEMINI_API_KEY_AUTH_MECHANISM: 'bearer' },
-      'GOOGLE_GEMINI_BASE_URL',
+      { GOOGLE_GEMINI_BASE_URL: vendor },
       'gemini-api-key',
     ],
-    ['oauth', gca, 'CODE_ASSIST_ENDPOINT', 'oauth-personal'],
+    [
+      'oauth',
+      { GOOGLE_GENAI_USE_GCA: 'true', GOOGLE_CLOUD_ACCESS_TOKEN: key },
+      { CODE_ASSIST_ENDPOINT: codeAssist },
+      'oauth-personal',
+    ],
   ] as const)(
-    'gives a credential of the mode %s by its own variables, and the prompt by standard input',
+    'gives a credential of the mode %s by its own variables with its address, and the prompt by standard input',
     ([mode, variables, address, selectedType]) => {
       const plan = gemini.plan(request({ mode }));
       expect({ ...plan, files: Object.keys(plan.files) }).toEqual({
         args,
-        env: { ...own, ...variables },
+        env: { ...own, ...variables, ...address },
         files: ['.gemini/settings.json'],
         stdin: '--help\n-p',
       });
       expect(JSON.parse(plan.files['.gemini/settings.json']!)).toMatchObject({
-        security: { auth: { selectedType }, folderTrust: { enabled: false } },
+        security: { auth: { selectedType } },
         general: { maxAttempts: 2, sessionRetention: { enabled: false } },
-        mcp: { allowed: ['harnessd'] },
         mcpServers: {
           harnessd: {
             httpUrl: 'http://127.0.0.1:7/mcp',
@@ -271,14 +274,14 @@ describe('the plan', () => {
       expect(gemini.plan(request({ mode, baseUrl: 'http://127.0.0.1:1' })).env).toEqual({
         ...own,
         ...variables,
-        [address]: 'http://127.0.0.1:1',
+        [Object.keys(address)[0]!]: 'http://127.0.0.1:1',
       });
     },
   );
 
   test('gives a login by its own file, and by no variable', () => {
     const { env, files } = gemini.plan(request({ mode: 'oauth', isFile: true }));
-    expect(env).toEqual(own);
+    expect(env).toEqual({ ...own, CODE_ASSIST_ENDPOINT: codeAssist });
     expect(files[gemini.credentialFile!]).toBe('key');
   });
 

@@ -195,16 +195,6 @@ describe('OpenCode', { timeout: 60_000 }, () => {
     expect(texts(events).at(-1)).toBe('Recovered.');
   });
 
-  test('[P3.3] runs alone while it waits for its provider, and its session is known before an answer', async () => {
-    const before = (await requestsOf(daemon)).length;
-    const { taskId, turnId, pid } = await begin(daemon, '{{hang}}', 'executor.session');
-    await vi.waitFor(async () => expect(await requestsOf(daemon)).toHaveLength(before + 1), { timeout: 30_000 });
-    expect(await processesOf(turnId)).toEqual([pid]); // else it would never count as idle
-    await (await daemon.client()).call('task.cancel', { taskId });
-    const ended = (await daemon.eventsUntilEnded(taskId, turnId)).at(-1)!;
-    expect(ended.data).toMatchObject({ outcome: 'cancelled', reason: 'by_peer' });
-  });
-
   endsWithAllItStarted(() => daemon, 'cgroup');
 });
 
@@ -215,10 +205,16 @@ describe('OpenCode, weakly contained', { timeout: 60_000 }, () => {
   });
   afterAll(() => daemon[Symbol.asyncDispose]());
 
-  test.for([['{{hang}}'], ['{{say: words}} {{stall}}']])(
-    '[P3.2] [P3.4] is left after the idle time by a provider that says no more: %s',
-    async ([prompt]) => {
-      const { ended } = await daemon.run({ executor, prompt: prompt! });
+  test.for([
+    ['{{hang}}', 1],
+    ['{{say: words}} {{stall}}', 2],
+  ] as const)(
+    '[P3.2] [P3.4] names its session, runs alone, and is ended when its provider says no more: %s',
+    async ([prompt, requests]) => {
+      const { taskId, turnId, pid } = await begin(daemon, prompt, 'executor.session');
+      await vi.waitFor(async () => expect(await requestsOf(daemon)).toHaveLength(requests), { timeout: 30_000 });
+      expect(await processesOf(turnId)).toEqual([pid]); // else it would never count as idle
+      const ended = (await daemon.eventsUntilEnded(taskId, turnId)).at(-1)!;
       expect(ended.data).toMatchObject({ outcome: 'timed_out', reason: 'idle' });
     },
   );

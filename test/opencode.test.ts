@@ -53,12 +53,14 @@ describe('the events of', () => {
 });
 
 describe('what was used', () => {
-  test.for(Object.keys(exits))('is told once for each step: %s', (name) => {
+  test.for(Object.keys(exits))('is told once for each step, those of sub-agents too: %s', (name) => {
     const steps = transcript(name)
       .trimEnd()
       .split('\n')
       .map((line) => JSON.parse(line) as { type: string; part: { tokens: { input: number; output: number } } })
-      .flatMap(({ type, part }) => (type === 'step_finish' && part.tokens.input > 0 ? [part.tokens] : []));
+      .flatMap(({ type, part }) =>
+        ['step_finish', 'harnessd.step'].includes(type) && part.tokens.input > 0 ? [part.tokens] : [],
+      );
     const usage = story(name).events.flatMap(({ type, data }) => (type === 'usage.reported' ? [data] : []));
     expect(usage.map(({ inputTokens, outputTokens }) => [inputTokens, outputTokens])).toEqual(
       steps.map(({ input, output }) => [input, output]),
@@ -158,11 +160,10 @@ describe('a line', () => {
     for (const text of ['', ' ', '\r']) expect(fold(text).events).toEqual([]);
   });
 
-  test('names the session once, and those of sub-agents never', () => {
+  test('names the session once, by whichever comes first', () => {
     const session = { type: 'executor.session', data: { sessionId: sessionID } };
-    expect(fold(line('harnessd.session'), line('step_start'), line('step_start')).events).toEqual([session]);
-    const other = line('harnessd.tool', { sessionID: 'ses_2', tool: 'bash', callID: 'b', input: {} });
-    expect(fold(other, line('step_start'), other).events).toEqual([session]);
+    for (const first of [line('harnessd.session'), line('step_start'), error('UnknownError')])
+      expect(fold(first, line('step_start'), line('step_start')).events).toEqual([session]);
   });
 
   test('tells a call that lasts while it runs, and does not tell it again', () => {
@@ -195,6 +196,17 @@ describe('a line', () => {
       type: 'plan.updated',
       data: { entries: todos.slice(0, 3).map(({ content, status }) => ({ text: content, status })) },
     });
+  });
+
+  test('is not taken for the model’s when the CLI wrote it itself, and tells of a shortened conversation', () => {
+    const synthetic = (metadata: object): string =>
+      line('text', { part: { text: 'Go on.', messageID: 'm', synthetic: true, metadata } });
+    expect(told(synthetic({}), synthetic({ compaction_continue: true }))).toEqual([
+      {
+        type: 'warning.raised',
+        data: { code: 'conversation_compacted', message: 'the conversation was shortened to fit the model' },
+      },
+    ]);
   });
 
   test('tells thoughts, and retries with what the provider answered', () => {

@@ -38,7 +38,7 @@ describe('one workspace and four executors', { timeout: 120_000 }, () => {
     const seen: unknown[] = [];
     for (const executor of executors) {
       const steps = [
-        'cat story.txt 2>/dev/null; git log --format=%s 2>/dev/null; echo',
+        'echo Here: && cat story.txt 2>/dev/null; git log --format=%s 2>/dev/null',
         '~/.npm-global/bin/greet && hi',
         `echo "${executor} was here" >> story.txt && git add -A && git commit -qm "by ${executor}" && git status --short`,
       ].map((command) => `{{run: ${command}}}`);
@@ -59,7 +59,7 @@ describe('one workspace and four executors', { timeout: 120_000 }, () => {
         const before = executors.slice(0, index);
         return [
           executor,
-          words([...told(before), ...commits(before)].join('\n')),
+          words(['Here:', ...told(before), ...commits(before)].join('\n')),
           'hello from npm hello from local',
           index > 0,
         ];
@@ -71,7 +71,7 @@ describe('one workspace and four executors', { timeout: 120_000 }, () => {
 });
 
 describe('four executors at once', { timeout: 120_000 }, () => {
-  test('[P6.5] [P6.2] each shows its provider its own token, knows none of another’s, and leaves none anywhere', async () => {
+  test('[P6.6] [P6.2] each shows its provider its own token, knows none of another’s, and leaves none anywhere', async () => {
     await using daemon = await startDaemon();
     await daemon.run({ prompt: '{{say: The model is up.}}' });
     const { url } = JSON.parse(

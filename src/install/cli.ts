@@ -30,8 +30,9 @@ const npmCi = [
   '--fetch-retry-maxtimeout=5000',
 ];
 
-/** The pinned version of an executor's CLI. */
-export async function versionOf(id: string, productDir: string): Promise<string> {
+/** The pinned version of an executor's CLI; undefined for one that is not brought along. */
+export async function versionOf(id: string, productDir: string): Promise<string | undefined> {
+  if (!(await exists(join(folderOf(id, productDir), 'package.json')))) return undefined;
   const specs = Object.values(await pinned(folderOf(id, productDir)));
   // An alias (`npm:@openai/codex@0.169.0-linux-x64`) names the platform behind the version.
   const versions = new Set(specs.map((spec) => /\d+\.\d+\.\d+/.exec(spec)?.[0]));
@@ -58,6 +59,7 @@ export async function stampOf(folder: string): Promise<string> {
 export async function installCli(id: string, options: InstallOptions): Promise<Installed> {
   const { productDir, onProgress, signal } = options;
   const version = await versionOf(id, productDir);
+  if (version === undefined) throw new InstallError(`${id} is not an executor that harnessd brings along`);
   if (await isInstalled(id, productDir)) return { version, changed: false };
 
   const workshop = join(folderOf(id, productDir), '.setup');

@@ -10,7 +10,7 @@ interface InstalledExecutorsOptions {
   /** By executor: a program to run instead of the installed one. */
   readonly binaries: Readonly<Record<string, string | undefined>>;
   /** By executor: the pinned version of its CLI. */
-  readonly versions: Readonly<Record<string, string>>;
+  readonly versions: Readonly<Record<string, string | undefined>>;
 }
 
 /** The registry as this computer has it. Looked at anew each time: an executor may be installed while the daemon runs. */
@@ -44,7 +44,10 @@ export class InstalledExecutors {
       definition,
       argv,
       version: isPinned ? versions[id] : undefined,
-      command: `harnessd executors install ${id}`,
+      command:
+        versions[id] === undefined
+          ? `set executors.binaries to ${id}=/its/program`
+          : `harnessd executors install ${id}`,
     };
   }
 }

@@ -203,6 +203,7 @@ export interface ModelRequest {
   readonly session?: string;
   readonly model?: string;
   readonly messages?: number;
+  readonly bytes?: number;
 }
 
 /** What the offline model of a daemon was asked: each request once, its ending as a second entry. */

@@ -20,7 +20,10 @@ export const exits: Readonly<Record<string, Exit>> = {
   'cancel-sigterm': killed('SIGTERM'),
   'no-finish-reason': killed('SIGKILL'),
   'permission-rejected': code(0),
-  // Recorded with the offline model and our plugin, ended while they went on.
+  // Recorded with the offline model and our plugin.
+  compaction: code(0),
+  tools: code(0), // one of them a sub-agent
+  // The same, ended while they went on.
   'retrying-500': killed('SIGTERM'),
   'retrying-dropped': killed('SIGTERM'),
   'retrying-cut': killed('SIGTERM'),

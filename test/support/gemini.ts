@@ -1,0 +1,59 @@
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { ParamsIn } from '../../src/protocol/methods.ts';
+import { modelRequests, prepareDaemon, type ModelRequest, type TestDaemon } from './daemon.ts';
+
+/* Turns of the installed Gemini CLI, for its tests. */
+
+export type Run = Awaited<ReturnType<TestDaemon['run']>>;
+type LoggedRequest = ModelRequest & { readonly lastUserText?: string; readonly toolCalls?: number };
+
+export function run(daemon: TestDaemon, params: ParamsIn<'task.create'>): Promise<Run> {
+  return daemon.run({ executor: 'gemini', ...params });
+}
+
+/** What the offline model was asked on behalf of a prompt: the CLI does not name its conversation. */
+export async function asked(daemon: TestDaemon, prompt: string): Promise<LoggedRequest[]> {
+  const requests = (await modelRequests(daemon)) as LoggedRequest[];
+  return requests.filter(({ path, lastUserText }) => path !== undefined && lastUserText === prompt.slice(0, 200));
+}
+
+/** A daemon with a credential of its own for Gemini CLI, and the address that it is for. */
+export async function withKey({
+  url,
+  ...key
+}: { readonly url: string } & Readonly<Record<string, string>>): Promise<TestDaemon> {
+  const daemon = await prepareDaemon();
+  const file = join(daemon.dir, 'credentials.json');
+  await writeFile(file, JSON.stringify({ gemini: { ...key, GOOGLE_GEMINI_BASE_URL: url } }), { mode: 0o600 });
+  await daemon.start({ flags: { 'credentials-file': file } });
+  return daemon;
+}
+
+type Provider = AsyncDisposable & { readonly url: string };
+
+/** A provider that answers whatever it is asked with an error, the CLI's own questions as well. */
+export async function failingProvider(status: number): Promise<Provider> {
+  const error = JSON.stringify({ error: { code: status, message: 'never', status: 'INTERNAL' } });
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => response.writeHead(status, { 'content-type': 'application/json' }).end(error));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async [Symbol.asyncDispose]() {
+      server.close().closeAllConnections();
+      await once(server, 'close');
+    },
+  };
+}
+
+/** An address at which nobody listens. */
+export async function nowhere(): Promise<Provider> {
+  await using closed = await failingProvider(500);
+  return { url: closed.url, [Symbol.asyncDispose]: async () => {} };
+}
