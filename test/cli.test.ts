@@ -31,6 +31,10 @@ test.for([
   [['logs'], "harnessd: missing required argument 'task'"],
   [['logs', '../x'], 'harnessd: "../x" is not the id of a task'],
   [['tasks', '--limit', '0'], 'harnessd: --limit 0: must be from 1 to 500'],
+  [
+    ['doctor', '--executor', 'codex,clude'],
+    'harnessd: --executor clude: there is no such executor; did you mean claude?',
+  ],
   [['executors', 'install', 'cluade'], 'harnessd: there is no executor "cluade" to install; did you mean claude?'],
   [
     ['serve', '--listen-port', 'x'],

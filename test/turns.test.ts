@@ -242,8 +242,8 @@ describe('a turn', () => {
         ANTHROPIC_API_KEY: 'the one that is used',
       },
     });
-    const { events } = await other.run({ prompt: 'names\nenv HOME\nenv TMPDIR\nresult' });
-    const [names, home, tmp] = texts(events) as [string, string, string];
+    const { events } = await other.run({ prompt: 'names\nenv HOME\nenv TMPDIR\nenv NO_PROXY\nenv PATH\nresult' });
+    const [names, home, tmp, direct, path] = texts(events) as [string, string, string, string, string];
     const known = [
       [
         'ANTHROPIC_API_KEY',
@@ -258,10 +258,12 @@ describe('a turn', () => {
         'CLAUDE_CODE_TMPDIR',
       ],
       ['CLAUDE_CONFIG_DIR', 'COLORTERM', 'DISABLE_AUTOUPDATER', 'ENABLE_TOOL_SEARCH', 'HARNESSD_TURN', 'HOME'],
-      ['HTTPS_PROXY', 'IS_SANDBOX', 'LC_TIME', 'PATH', 'PWD', 'TERM', 'TMPDIR'],
+      ['HTTPS_PROXY', 'IS_SANDBOX', 'LC_TIME', 'NO_PROXY', 'PATH', 'PWD', 'TERM', 'TMPDIR', 'no_proxy'],
     ].flat();
     expect(names.split(' ')).toEqual(known);
     expect(home).toBe(other.home);
+    expect(direct).toBe('127.0.0.1,localhost,::1'); // harnessd’s own doors are on this machine
+    expect(path.split(':')[0]).toBe(join(other.home, '.local', 'bin'));
     expect(tmp.startsWith(join(other.stateDir, 'turns'))).toBe(true);
   });
 });

@@ -1,19 +1,15 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { execFile } from 'node:child_process';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { executors } from '../../executors/index.ts';
 import { errnoOf } from '../base/files.ts';
 import { runtimeFault } from '../base/runtime.ts';
 import { loadConfig, stateDirOf } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
-import { isInstalled, versionOf } from '../install/cli.ts';
 import { findContainment } from '../process/containment.ts';
-import { installedProgram } from '../kit/program.ts';
 import { DaemonError } from '../protocol/errors.ts';
+import type { StoredEvent } from '../protocol/events.ts';
 import type { Result } from '../protocol/methods.ts';
+import type { PaymentMode } from '../protocol/payment.ts';
 import { openClient } from './connect.ts';
 import type { Context, GlobalOptions } from './context.ts';
 
@@ -23,15 +19,26 @@ export interface Check {
   readonly state: 'ok' | 'note' | 'fail';
   readonly found: string;
   readonly todo?: string;
+  /** Whom it is of, and what it was put through: a cell of the table. */
+  readonly executor?: string;
+  readonly step?: Step;
+  readonly seconds?: number;
+  /** Of the turn that did not do what it was to; how it ended comes last. */
+  readonly events?: readonly StoredEvent[];
 }
+
+export type Step = 'version' | 'drives' | 'resumes' | 'tools' | 'cancels' | PaymentMode;
 
 type Info = Result<'daemon.info'>;
 
 /** Everything that harnessd needs of this computer, in the order in which a fault would show. */
-export async function* computerChecks(context: Context, options: GlobalOptions): AsyncGenerator<Check, void> {
+export async function* computerChecks(
+  context: Context,
+  options: GlobalOptions,
+  config: Config | DaemonError,
+): AsyncGenerator<Check, void> {
   yield checkRuntime();
   yield* ['better-sqlite3', 'node-pty'].map(checkPackage);
-  const config = readConfig(context, options);
   yield config instanceof DaemonError
     ? { name: 'configuration', state: 'fail', found: config.message, todo: 'mend it, or see "harnessd serve --help"' }
     : { name: 'configuration', state: 'ok', found: 'can be read' };
@@ -47,7 +54,6 @@ export async function* computerChecks(context: Context, options: GlobalOptions):
   if (info instanceof DaemonError && !(config instanceof DaemonError)) yield await checkPort(config.listen);
   yield await checkContainment(info, config instanceof DaemonError ? 'auto' : config.containment);
   yield { name: 'isolation', state: 'note', found: 'none: turns run under the daemon’s own user' };
-  for (const { id } of executors) yield await checkCli(id, context.productDir);
 }
 
 function checkRuntime(): Check {
@@ -77,7 +83,7 @@ async function checkPackage(name: string): Promise<Check> {
   }
 }
 
-function readConfig({ env }: Context, { stateDir }: GlobalOptions): Config | DaemonError {
+export function readConfig({ env }: Context, { stateDir }: GlobalOptions): Config | DaemonError {
   try {
     return loadConfig({ env, flags: { stateDir } });
   } catch (error) {
@@ -149,32 +155,4 @@ async function checkContainment(info: Info | DaemonError, mode: Config['containm
     state: 'note',
     found: 'weak: no cgroup can be made here; turns are ended by process group, parent chain and environment marker',
   };
-}
-
-async function checkCli(id: string, productDir: string): Promise<Check> {
-  const name = `executor ${id}`;
-  const todo = `harnessd executors install ${id}`;
-  const pinned = await versionOf(id, productDir);
-  if (!(await isInstalled(id, productDir)))
-    return { name, state: 'fail', found: `its CLI ${pinned} is not installed`, todo };
-  const argv = installedProgram(
-    executors.find((executor) => executor.id === id)!,
-    join(productDir, 'executors', 'cli'),
-  );
-  if (argv === undefined)
-    return { name, state: 'fail', found: `has no program for ${process.platform}-${process.arch}` };
-  try {
-    const { stdout } = await promisify(execFile)(argv[0]!, [...argv.slice(1), '--version'], {
-      env: { PATH: '/usr/bin:/bin' },
-      timeout: 20_000,
-    });
-    return { name, state: 'ok', found: `${stdout.trim()} starts; whether a model can drive it shows in a task` };
-  } catch (error) {
-    return {
-      name,
-      state: 'fail',
-      found: `its CLI does not start: ${error instanceof Error ? error.message.split('\n', 1)[0] : String(error)}`,
-      todo,
-    };
-  }
 }

@@ -132,11 +132,22 @@ function createProgram(context: Context, end: (exitCode: number) => void): Comma
       end(await (await import('./stop.ts')).stop(context, { ...globals(), ...options })),
     );
 
-  command('doctor', 'check this computer and say what to do', ['harnessd doctor', 'harnessd doctor --json'])
+  command('doctor', 'check this computer, drive each coding agent without a provider, and say what to do', [
+    'harnessd doctor',
+    'harnessd doctor --executor claude,codex',
+    'harnessd doctor --quick --json',
+  ])
+    .option('--executor <ids>', 'these coding agents only; may be given again (default: all)', gather, [])
+    .option('--quick', 'drive none: only look whether they start')
     .option('--json', 'print one check a line')
     .action(async (options: OptionValues) =>
       end(await (await import('./doctor.ts')).doctor(context, { ...globals(), ...options })),
     );
+
+  program
+    .command('doctor-end <dir>', { hidden: true })
+    .description('wait for the end of standard input, then end and remove what doctor has there')
+    .action(async (dir: string) => end(await (await import('./doctor-scratch.ts')).endScratch(context, dir)));
 
   command(
     'start [prompt]',
@@ -175,6 +186,8 @@ const asksForHelp = (argv: readonly string[]): boolean => ['help', '--help', '-h
 function helpOf({ type, env, default: value, description }: Option): string {
   return `${description} (${type}; ${env}${value === undefined ? '' : `; default ${value}`})`;
 }
+
+const gather = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
 function versionOf({ productDir }: Context): string {
   return Manifest.parse(JSON.parse(readFileSync(join(productDir, 'package.json'), 'utf8'))).version;

@@ -40,6 +40,7 @@ export function childEnv({ daemonEnv, home, tmpDir, given, plan }: ChildEnvOptio
       env[name] = value;
   }
   env['PATH'] = withLocalBin(env['PATH'], home);
+  if (Object.keys(env).some((name) => /^https?_proxy$/i.test(name))) withoutProxyAtHome(env);
   for (const [name, value] of Object.entries({ ...given, ...plan }))
     env[name] = value instanceof Secret ? value.open() : value;
   return env;
@@ -49,4 +50,11 @@ export function childEnv({ daemonEnv, home, tmpDir, given, plan }: ChildEnvOptio
 function withLocalBin(path = '/usr/local/bin:/usr/bin:/bin', home: string): string {
   const local = join(home, '.local', 'bin');
   return path.split(delimiter).includes(local) ? path : `${local}${delimiter}${path}`;
+}
+
+/** harnessd's tools, its offline model and most proxies of models are on this machine: no web proxy leads there. */
+function withoutProxyAtHome(env: Record<string, string>): void {
+  const known = (env['NO_PROXY'] ?? env['no_proxy'] ?? '').split(',').filter(Boolean);
+  const all = [...new Set([...known, '127.0.0.1', 'localhost', '::1'])].join(',');
+  Object.assign(env, { NO_PROXY: all, no_proxy: all });
 }
