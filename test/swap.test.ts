@@ -38,7 +38,7 @@ describe('one workspace and four executors', { timeout: 120_000 }, () => {
     const seen: unknown[] = [];
     for (const executor of executors) {
       const steps = [
-        'echo Here: && cat story.txt 2>/dev/null; git log --format=%s 2>/dev/null',
+        'echo Here: && cat story.txt 2>/dev/null; git log --format=%s 2>/dev/null; true',
         '~/.npm-global/bin/greet && hi',
         `echo "${executor} was here" >> story.txt && git add -A && git commit -qm "by ${executor}" && git status --short`,
       ].map((command) => `{{run: ${command}}}`);

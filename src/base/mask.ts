@@ -10,16 +10,24 @@ export type Json = string | number | boolean | null | readonly Json[] | { readon
 export class Mask {
   readonly #texts: readonly string[];
   readonly #patterns: readonly Buffer[];
+  /** No shorter text can hold a secret: most keys and ids are. */
+  readonly #minLength: number;
+  readonly #maxBytes: number;
+  readonly #patternsByFirst: ReadonlyMap<number, readonly Buffer[]>;
 
   constructor(values: readonly string[]) {
     const known = values.filter((value) => Buffer.byteLength(value) >= minBytes);
     const texts = new Set(known.flatMap(formsOf));
     this.#texts = [...texts];
     this.#patterns = this.#texts.map((text) => Buffer.from(text));
+    this.#minLength = Math.min(...this.#texts.map(({ length }) => length));
+    this.#maxBytes = Math.max(0, ...this.#patterns.map(({ length }) => length));
+    this.#patternsByFirst = Map.groupBy(this.#patterns, (pattern) => pattern[0]!);
   }
 
   /** As many UTF-16 units as before. */
   text(text: string): string {
+    if (text.length < this.#minLength) return text;
     const hits: { start: number; end: number }[] = [];
     for (const secret of this.#texts) {
       for (let at = text.indexOf(secret); at >= 0; at = text.indexOf(secret, at + 1)) {
@@ -60,6 +68,7 @@ export class Mask {
   search(bytes: Buffer): { readonly masked: Buffer; readonly found: readonly { start: number; end: number }[] } {
     let masked = bytes;
     const found: { start: number; end: number }[] = [];
+    if (bytes.length < this.#minLength) return { masked, found };
     for (const pattern of this.#patterns) {
       for (let at = bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) {
         if (masked === bytes) masked = Buffer.from(bytes);
@@ -72,14 +81,13 @@ export class Mask {
 
   /** Where the longest tail starts that could be the beginning of a secret; the length when there is none. */
   possibleStart(bytes: Buffer): number {
-    let start = bytes.length;
-    for (const pattern of this.#patterns) {
-      const first = Math.max(0, bytes.length - pattern.length + 1);
-      for (let at = bytes.indexOf(pattern[0]!, first); at >= 0 && at < start; at = bytes.indexOf(pattern[0]!, at + 1)) {
-        if (bytes.compare(pattern, 0, bytes.length - at, at) === 0) start = at;
-      }
+    for (let at = Math.max(0, bytes.length - this.#maxBytes + 1); at < bytes.length; at += 1) {
+      const length = bytes.length - at;
+      const couldBegin = (pattern: Buffer): boolean =>
+        pattern.length > length && bytes.compare(pattern, 0, length, at) === 0;
+      if (this.#patternsByFirst.get(bytes[at]!)?.some(couldBegin)) return at;
     }
-    return start;
+    return bytes.length;
   }
 }
 

@@ -1,44 +1,36 @@
-import type { Mask } from '../base/mask.ts';
+import { StreamMask, type Mask } from '../base/mask.ts';
 import type { ExecutorEvent } from '../protocol/events.ts';
 
 type Delta = Extract<ExecutorEvent, { type: 'message.delta' | 'tool.output' }>;
 
-interface Held {
-  readonly delta: Delta;
-  readonly bytes: Buffer;
-}
-
 /** Masks what comes in parts: a part's end that could be the beginning of a secret is held back until more is known. */
 export class DeltaMask {
   readonly #mask: Mask;
-  #held: Held | undefined;
+  #stream: StreamMask;
+  /** What the stream's parts are of. */
+  #last: Delta | undefined;
 
   constructor(mask: Mask) {
     this.#mask = mask;
+    this.#stream = new StreamMask(mask);
   }
 
   /** The same events for the same events, however they come. */
   *pass(event: ExecutorEvent): Generator<ExecutorEvent> {
     const isDelta = event.type === 'message.delta' || event.type === 'tool.output';
-    if (!isDelta || (this.#held && nameOf(this.#held.delta) !== nameOf(event))) yield* this.#release();
-    if (isDelta) yield* this.#passDelta(event);
-    else yield event;
+    if (this.#last && !(isDelta && nameOf(event) === nameOf(this.#last))) yield* this.#release(this.#last);
+    if (!isDelta) return yield event;
+    this.#last = event;
+    const shown = this.#stream.push(Buffer.from(event.data.text)).toString();
+    if (shown !== '' || event.data.text === '') yield withText(event, shown);
   }
 
-  *#passDelta(delta: Delta): Generator<ExecutorEvent> {
-    const before = this.#held?.bytes ?? Buffer.alloc(0);
-    this.#held = undefined;
-    const bytes = Buffer.concat([before, Buffer.from(delta.data.text)]);
-    const { masked, found } = this.#mask.search(bytes);
-    const cut = Math.max(this.#mask.possibleStart(bytes), ...found.map(({ end }) => end));
-    if (cut < bytes.length) this.#held = { delta, bytes: bytes.subarray(cut) };
-    if (cut > 0 || bytes.length === 0) yield withText(delta, masked.subarray(0, cut).toString());
-  }
-
-  *#release(): Generator<ExecutorEvent> {
-    const held = this.#held;
-    this.#held = undefined;
-    if (held) yield withText(held.delta, held.bytes.toString()); // no secret: it did not go on as one
+  /** It did not go on as a secret. */
+  *#release(last: Delta): Generator<ExecutorEvent> {
+    const shown = this.#stream.flush().toString();
+    this.#last = undefined;
+    this.#stream = new StreamMask(this.#mask);
+    if (shown !== '') yield withText(last, shown);
   }
 }
 
@@ -47,7 +39,5 @@ function nameOf({ type, data }: Delta): string {
 }
 
 function withText(delta: Delta, text: string): ExecutorEvent {
-  return delta.type === 'message.delta'
-    ? { type: delta.type, data: { ...delta.data, text } }
-    : { type: delta.type, data: { ...delta.data, text } };
+  return { ...delta, data: { ...delta.data, text } } as Delta; // the same type with the same fields
 }

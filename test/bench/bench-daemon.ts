@@ -12,14 +12,18 @@ export const agent = join(import.meta.dirname, 'say-when.sh');
 export class Scratch implements AsyncDisposable {
   readonly dir: string;
 
-  private constructor(dir: string) {
+  readonly #hasKey: boolean;
+
+  private constructor(dir: string, hasKey: boolean) {
     this.dir = dir;
+    this.#hasKey = hasKey;
   }
 
-  static async make(): Promise<Scratch> {
+  /** Without a key the offline model answers, where it may. */
+  static async make({ hasKey = true } = {}): Promise<Scratch> {
     const dir = await mkdtemp(join(tmpdir(), 'hb-'));
     await mkdir(join(dir, 'home'));
-    return new Scratch(dir);
+    return new Scratch(dir, hasKey);
   }
 
   get stateDir(): string {
@@ -33,7 +37,7 @@ export class Scratch implements AsyncDisposable {
       HOME: join(this.dir, 'home'),
       XDG_CACHE_HOME: join(this.dir, 'cache'),
       NODE_COMPILE_CACHE: join(this.dir, 'cache', 'harnessd', 'compile'), // as the launcher sets it
-      ANTHROPIC_API_KEY: 'bench-not-a-key',
+      ...(this.#hasKey && { ANTHROPIC_API_KEY: 'bench-not-a-key' }),
     };
   }
 

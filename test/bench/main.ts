@@ -3,13 +3,15 @@ import { cpus, loadavg, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { append } from './append.ts';
 import type { Figure, Row } from './figure.ts';
+import { fold } from './fold.ts';
 import { idle } from './idle.ts';
 import { launch } from './launch.ts';
 import { ready } from './ready.ts';
 import { replay } from './replay.ts';
 import { renderTable } from './table.ts';
+import { turn } from './turn.ts';
 
-const figures: readonly Figure[] = [ready, idle, launch, append, replay];
+const figures: readonly Figure[] = [ready, idle, launch, turn, fold, append, replay];
 
 const { values } = parseArgs({ options: { only: { type: 'string' } } });
 const names = values.only?.split(',') ?? figures.map(({ name }) => name);

@@ -48,7 +48,8 @@ function badHabits(file: string, text: string): string[] {
   const found: string[] = [];
   if (!/^[a-z0-9]+(-[a-z0-9]+)*(\.d)?\.ts$/.test(name)) found.push(`${file} is not named in kebab-case`);
   const code = text.replaceAll(/^\s*(\/\/|\/?\*).*$/gm, '');
-  const touchesProcess = /\bprocess\.(env|exit)\b|\bfrom ['"](node:)?process['"]|\} = process\b/.exec(code);
+  const touchesProcess =
+    /\bprocess\.(env|exit)\b|\bfrom ['"](node:)?process['"]|\{[^}]*\b(env|exit)\b[^}]*\} = process;/.exec(code);
   const isEntry = name === 'main.ts' || /(worker|plugin)\.ts$/.test(name); // a plugin runs in another program
   if (touchesProcess && !isEntry) found.push(`${file} has ${touchesProcess[0]}: only entry files may`);
   if (code.includes('../shared')) found.push(`${file} reads outside the project: ../shared`);

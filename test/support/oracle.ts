@@ -34,3 +34,17 @@ export async function foldOnce(path: string): Promise<{ type: string; data: unkn
   if (partial) events.push(...parse.line(partial, { partial: true }));
   return events;
 }
+
+/** Where a message is cut into parts depends on the secrets that are masked, which the oracle does not know. */
+export function withoutSeams(events: readonly { type: string; data: unknown }[]): { type: string; data: unknown }[] {
+  const joined: { type: string; data: unknown }[] = [];
+  for (const event of events) {
+    const last = joined.at(-1);
+    if (last?.type !== 'message.delta' || event.type !== 'message.delta') joined.push(event);
+    else {
+      const [before, after] = [last.data, event.data] as { text: string }[];
+      joined[joined.length - 1] = { ...event, data: { ...after, text: `${before!.text}${after!.text}` } };
+    }
+  }
+  return joined;
+}
