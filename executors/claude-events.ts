@@ -1,10 +1,18 @@
 import { z } from 'zod';
-import type { Evidence, ExecutorEvent, Exit, ParsedEnding, Reason, Step } from '../src/kit/executor.ts';
+import type { Evidence, ExecutorEvent, Exit, ParsedEnding, Parser, Reason, Step } from '../src/kit/executor.ts';
+import { jsonLine } from '../src/kit/json-line.ts';
 import { reasonOfStatus } from '../src/kit/provider-status.ts';
-import type { AssistantBlock, Line, ModelUsage, Result, StreamEvent, ToolOutput } from './claude-output.ts';
+import {
+  type AssistantBlock,
+  Line,
+  type ModelUsage,
+  type Result,
+  type StreamEvent,
+  type ToolOutput,
+} from './claude-output.ts';
 import { describeTool, planChange, stepsAfterCall, stepsAfterResult, type Steps } from './claude-tools.ts';
 
-export interface State {
+interface State {
   /** The last one counts: a background task makes the CLI give a result, go on, and give another. */
   readonly result: Result | undefined;
   /** The retry announced last, unless an answer came since. */
@@ -14,11 +22,13 @@ export interface State {
   readonly steps: Steps;
 }
 
-export function start(): State {
+export const parser: Parser<State> = { start, line: jsonLine<State, Line>(Line, fold), end };
+
+function start(): State {
   return { result: undefined, retryStatus: undefined, isAnswering: false, steps: new Map() };
 }
 
-export function fold(state: State, line: Line): Step<State> {
+function fold(state: State, line: Line): Step<State> {
   switch (line.type) {
     case 'system':
       return foldSystem(state, line);
@@ -212,7 +222,7 @@ function usageOf(model: string, used: z.infer<typeof ModelUsage>): ExecutorEvent
 }
 
 /** `subtype` is "success" even for errors, and the exit code is 0 after SIGINT: `is_error` and the exit decide together. */
-export function end(state: State, exit: Exit): ParsedEnding {
+function end(state: State, exit: Exit): ParsedEnding {
   const { result, retryStatus } = state;
   if (result && !result.is_error && exit.code === 0)
     return { ending: { outcome: 'succeeded', reason: 'completed' }, evidence: { saidResult: true } };

@@ -1,8 +1,5 @@
 import { join } from 'node:path';
 import { defineExecutor } from '../src/kit/executor.ts';
-import { jsonLine } from '../src/kit/json-line.ts';
-import { end, fold, start, type State } from './claude-events.ts';
-import { Line } from './claude-output.ts';
 
 const mcpFile = 'harnessd-mcp.json';
 const credentialFile = '.credentials.json';
@@ -12,7 +9,7 @@ const variables = {
   oauth: 'CLAUDE_CODE_OAUTH_TOKEN',
 } as const;
 
-export const claude = defineExecutor<State>({
+export const claude = defineExecutor({
   id: 'claude',
   title: 'Claude Code',
   program: {
@@ -78,5 +75,5 @@ export const claude = defineExecutor<State>({
     stdin: prompt,
   }),
 
-  parser: { start, line: jsonLine<State, Line>(Line, fold), end },
+  parser: async () => (await import('./claude-events.ts')).parser,
 });

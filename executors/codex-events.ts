@@ -1,9 +1,10 @@
 import { z } from 'zod';
-import type { Evidence, ExecutorEvent, Exit, ParsedEnding, Reason, Step } from '../src/kit/executor.ts';
+import type { Evidence, ExecutorEvent, Exit, ParsedEnding, Parser, Reason, Step } from '../src/kit/executor.ts';
+import { jsonLine } from '../src/kit/json-line.ts';
 import { reasonOfStatus } from '../src/kit/provider-status.ts';
-import type { Call, Item, Line, Usage } from './codex-output.ts';
+import { type Call, type Item, Line, type Usage } from './codex-output.ts';
 
-export interface State {
+interface State {
   readonly final: { readonly type: 'completed' } | { readonly type: 'failed'; readonly message: string } | undefined;
   /** The fault told last, unless it was overcome since. */
   readonly fault: string | undefined;
@@ -14,11 +15,13 @@ export interface State {
   readonly plan: string;
 }
 
-export function start(): State {
+export const parser: Parser<State> = { start, line: jsonLine<State, Line>(Line, fold), end };
+
+function start(): State {
   return { final: undefined, fault: undefined, retries: 0, begun: new Set(), plan: '' };
 }
 
-export function fold(state: State, line: Line): Step<State> {
+function fold(state: State, line: Line): Step<State> {
   switch (line.type) {
     case 'thread.started':
       return { state, events: [{ type: 'executor.session', data: { sessionId: line.thread_id } }] };
@@ -175,7 +178,7 @@ function usageOf({
 }
 
 /** An interrupt makes it exit with 1 and say nothing more. */
-export function end({ final, fault }: State, exit: Exit): ParsedEnding {
+function end({ final, fault }: State, exit: Exit): ParsedEnding {
   const saidResult = final !== undefined;
   if (final?.type === 'completed' && exit.code === 0)
     return { ending: { outcome: 'succeeded', reason: 'completed' }, evidence: { saidResult } };

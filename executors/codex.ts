@@ -1,14 +1,11 @@
 import { defineExecutor } from '../src/kit/executor.ts';
-import { jsonLine } from '../src/kit/json-line.ts';
 import { configFile, keyVariable, writeConfig } from './codex-config.ts';
-import { end, fold, start, type State } from './codex-events.ts';
-import { Line } from './codex-output.ts';
 
 /**
  * The CLI keeps everything below CODEX_HOME, but reads skills from `$HOME/.agents/skills` too; and `/etc/codex`, if it is there.
  * Of the workspace it reads AGENTS.md and skills.
  */
-export const codex = defineExecutor<State>({
+export const codex = defineExecutor({
   id: 'codex',
   title: 'Codex',
   program: {
@@ -45,5 +42,5 @@ export const codex = defineExecutor<State>({
   }),
 
   usageCounts: 'session',
-  parser: { start, line: jsonLine<State, Line>(Line, fold), end },
+  parser: async () => (await import('./codex-events.ts')).parser,
 });

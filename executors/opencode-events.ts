@@ -1,9 +1,10 @@
-import type { Evidence, ExecutorEvent, Exit, ParsedEnding, Reason, Step } from '../src/kit/executor.ts';
+import type { Evidence, ExecutorEvent, Exit, ParsedEnding, Parser, Reason, Step } from '../src/kit/executor.ts';
+import { jsonLine } from '../src/kit/json-line.ts';
 import { reasonOfStatus } from '../src/kit/provider-status.ts';
-import type { ErrorOf, Line, Used } from './opencode-output.ts';
+import { type ErrorOf, Line, type Used } from './opencode-output.ts';
 import { called, finished, hasWorked } from './opencode-tools.ts';
 
-export interface State {
+interface State {
   readonly session: string | undefined;
   /** Calls told before they ended. */
   readonly open: readonly string[];
@@ -27,7 +28,7 @@ const compacted: ExecutorEvent = {
   data: { code: 'conversation_compacted', message: 'the conversation was shortened to fit the model' },
 };
 
-export const start = (): State => ({
+const start = (): State => ({
   session: undefined,
   open: [],
   reason: undefined,
@@ -38,7 +39,7 @@ export const start = (): State => ({
   error: undefined,
 });
 
-export function fold(before: State, line: Line): Step<State> {
+function fold(before: State, line: Line): Step<State> {
   if (line.type === 'harnessd.retry') return foldRetry(before, line);
   if (line.type === 'harnessd.step') return { state: before, events: usageOf(line.part) };
   if (before.session !== undefined) return foldOwn(before, line);
@@ -123,7 +124,7 @@ function usageOf({ tokens: { input, output, reasoning, cache }, cost }: Used): E
 }
 
 /** There is no closing line: success is a last step that the model ended, no error, and exit 0. */
-export function end(state: State, exit: Exit): ParsedEnding {
+function end(state: State, exit: Exit): ParsedEnding {
   const { reason, error, retry } = state;
   const isFinal = reason !== undefined && reason !== 'unknown' && reason !== 'tool-calls';
   if (!error && !retry && reason === 'stop' && exit.code === 0)
@@ -165,3 +166,5 @@ function reasonOfMessage({ name, data: { message = '' } }: ErrorOf): Reason<'fai
     ? 'stream_cut'
     : 'executor_error';
 }
+
+export const parser: Parser<State> = { start, line: jsonLine<State, Line>(Line, fold), end };

@@ -1,15 +1,12 @@
 import { join } from 'node:path';
 import { defineExecutor, type PlanRequest } from '../src/kit/executor.ts';
-import { jsonLine } from '../src/kit/json-line.ts';
-import { end, fold, start, type State } from './opencode-events.ts';
-import { Line } from './opencode-output.ts';
 
 const provider = 'harnessd';
 const configFile = 'opencode.json';
 const longMs = 86_400_000; // what the turn's own limits leave unbounded
 const plugin = new URL('opencode-plugin.ts', import.meta.url).href;
 
-export const opencode = defineExecutor<State>({
+export const opencode = defineExecutor({
   id: 'opencode',
   title: 'OpenCode',
   program: { binaries: { 'linux-x64': 'opencode-linux-x64-baseline/bin/opencode' } },
@@ -54,7 +51,7 @@ export const opencode = defineExecutor<State>({
     stdin: request.prompt,
   }),
 
-  parser: { start, line: jsonLine<State, Line>(Line, fold), end },
+  parser: async () => (await import('./opencode-events.ts')).parser,
 });
 
 function configOf({ model, credential, mcp, workspace }: PlanRequest): object {

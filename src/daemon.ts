@@ -114,7 +114,7 @@ export async function startDaemon(
   });
   const door = Promise.withResolvers<string>();
   const tasks = new Tasks({
-    executorIds: installed.ids,
+    executors,
     defaultExecutor: config.executors.default,
     credentialVariables: credentialVariables(executors),
     macKey,
@@ -199,7 +199,12 @@ export async function startDaemon(
     { url: listener.url, stateDir, computerId, containment: containment.level, openTurns: tasks.openCount },
     'ready',
   );
-  setImmediate(() => void tasks.load().catch((error: unknown) => log.error({ err: error }, 'code is missing')));
+  setImmediate(
+    () =>
+      void Promise.all([tasks.load(), registry.load()]).catch((error: unknown) =>
+        log.error({ err: error }, 'code is missing'),
+      ),
+  );
 
   const resources = stack.move();
   void store.died.then((error) => {

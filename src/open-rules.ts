@@ -3,7 +3,7 @@ import { models } from '../executors/models.ts';
 import type { Clock } from './base/clock.ts';
 import type { Config } from './config/schema.ts';
 import { ProviderCredentials } from './credentials/provider-credentials.ts';
-import { versionOf } from './install/cli.ts';
+import { versionOf } from './install/pinned-version.ts';
 import type { Executor } from './kit/executor.ts';
 import type { Store } from './store/store.ts';
 import { Admission } from './task/admission.ts';

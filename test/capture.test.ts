@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { claude } from '../executors/claude.ts';
+import { parser } from '../executors/claude-events.ts';
 import { Mask } from '../src/base/mask.ts';
 import type { ExecutorEvent } from '../src/protocol/events.ts';
 import { CaptureReader, type CaptureLine } from '../src/task/capture.ts';
@@ -22,7 +22,7 @@ async function readOn(
   path: string,
   committed: number,
 ): Promise<{ events: ExecutorEvent[]; committed: number; parse: Parse; partial: CaptureLine | undefined }> {
-  const parse = new Parse(claude, new Mask([]));
+  const parse = new Parse(parser, { mask: new Mask([]) });
   const events: ExecutorEvent[] = [];
   await using before = await CaptureReader.open(path, { maxLineBytes });
   for (let atEnd = false; !atEnd;) {
@@ -108,7 +108,7 @@ describe('a restarted daemon', () => {
         async (parts, cuts) => {
           const lines = parts.map((part) => part.replaceAll('\n', ' '));
           const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
-          const parse = new Parse(claude, new Mask([]));
+          const parse = new Parse(parser, { mask: new Mask([]) });
           const expected = bytes
             .toString()
             .split('\n')
@@ -193,7 +193,7 @@ describe('a line', () => {
       { text: 'next', end: 128 * 1024 * 1024 + 6 },
     ]);
     expect(most).toBeLessThan(8 * 1024 * 1024);
-    const parse = new Parse(claude, new Mask([]));
+    const parse = new Parse(parser, { mask: new Mask([]) });
     expect(parse.line(lines[0]!)).toEqual([
       { type: 'executor.unparsed', data: { text: lines[0]!.text, bytes: 128 * 1024 * 1024 } },
     ]);
@@ -213,7 +213,7 @@ describe('a line', () => {
       { text: 'whole', end: 6 },
       { text: 'hal', end: 9 },
     ]);
-    const parse = new Parse(claude, new Mask([]));
+    const parse = new Parse(parser, { mask: new Mask([]) });
     expect(parse.line(partial!, { partial: true })).toEqual([
       { type: 'executor.unparsed', data: { text: 'hal', partial: true } },
     ]);
@@ -221,7 +221,7 @@ describe('a line', () => {
   });
 
   test('[P6.2] that ends in the middle of a secret shows no part of it', () => {
-    const parse = new Parse(claude, new Mask(['sk-secret-0123456789']));
+    const parse = new Parse(parser, { mask: new Mask(['sk-secret-0123456789']) });
     const told = (text: string) => parse.line({ text, end: 0 }, { partial: true })[0]!.data;
     expect(told('é sk-secret-0123456789 and sk-secret-01234')).toMatchObject({
       text: `é ${'*'.repeat(20)} and ${'*'.repeat(15)}`,

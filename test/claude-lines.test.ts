@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { claude } from '../executors/claude.ts';
+import { parser } from '../executors/claude-events.ts';
 import type { ExecutorEvent } from '../src/protocol/events.ts';
 
 describe('a line', () => {
   const fold = (...lines: readonly string[]): readonly ExecutorEvent[] => {
-    let state = claude.parser.start();
+    let state = parser.start();
     return lines.flatMap((line) => {
-      const step = claude.parser.line(state, line);
+      const step = parser.line(state, line);
       ({ state } = step);
       return step.events;
     });

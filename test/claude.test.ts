@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { claude } from '../executors/claude.ts';
+import { parser } from '../executors/claude-events.ts';
 import { Secret } from '../src/base/secret.ts';
 import type { Credential, Exit, PlanRequest } from '../src/kit/executor.ts';
 import { eventData } from '../src/protocol/events.ts';
@@ -62,9 +63,9 @@ describe('the ending', () => {
     JSON.stringify({ type: 'result', is_error: false, modelUsage: {}, ...fields });
   const code = (code: number): Exit => ({ code, signal: null });
   const end = (lines: readonly string[], exit: Exit) => {
-    let state = claude.parser.start();
-    for (const line of lines) ({ state } = claude.parser.line(state, line));
-    return claude.parser.end(state, exit);
+    let state = parser.start();
+    for (const line of lines) ({ state } = parser.line(state, line));
+    return parser.end(state, exit);
   };
   const retry = (status: number | null): string =>
     JSON.stringify({ type: 'system', subtype: 'api_retry', attempt: 1, error_status: status });

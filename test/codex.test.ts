@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { codex } from '../executors/codex.ts';
+import { parser } from '../executors/codex-events.ts';
 import { Secret } from '../src/base/secret.ts';
 import type { Exit, PlanRequest } from '../src/kit/executor.ts';
 import { eventData, type ExecutorEvent } from '../src/protocol/events.ts';
@@ -51,9 +52,9 @@ describe('what was used', () => {
 describe('the ending', () => {
   const code = (code: number): Exit => ({ code, signal: null });
   const end = (lines: readonly object[], exit: Exit) => {
-    let state = codex.parser.start();
-    for (const line of lines) ({ state } = codex.parser.line(state, JSON.stringify(line)));
-    return codex.parser.end(state, exit);
+    let state = parser.start();
+    for (const line of lines) ({ state } = parser.line(state, JSON.stringify(line)));
+    return parser.end(state, exit);
   };
   const completed = { type: 'turn.completed', usage: { input_tokens: 1, output_tokens: 1 } };
   const failed = (message: string): object => ({ type: 'turn.failed', error: { message } });
@@ -137,9 +138,9 @@ describe('the ending', () => {
 
 describe('a line', () => {
   const fold = (...lines: readonly (string | object)[]): readonly ExecutorEvent[] => {
-    let state = codex.parser.start();
+    let state = parser.start();
     return lines.flatMap((line) => {
-      const step = codex.parser.line(state, typeof line === 'string' ? line : JSON.stringify(line));
+      const step = parser.line(state, typeof line === 'string' ? line : JSON.stringify(line));
       ({ state } = step);
       return step.events;
     });

@@ -36,7 +36,7 @@ describe('what comes in parts', () => {
           expect(told(pass(...parts, added)), `${one} ${two}`).toBe(whole);
         }
       }
-      expect(told(pass(...[...text].map((each) => part(each)), added))).toBe(whole);
+      expect(told(pass(...Array.from(text, (each) => part(each)), added))).toBe(whole);
     },
   );
 

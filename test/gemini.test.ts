@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { gemini } from '../executors/gemini.ts';
+import { parser } from '../executors/gemini-events.ts';
 import { Secret } from '../src/base/secret.ts';
 import type { Credential, Exit, PlanRequest } from '../src/kit/executor.ts';
 import { eventData, type ExecutorEvent } from '../src/protocol/events.ts';
@@ -57,9 +58,9 @@ const code = (code: number): Exit => ({ code, signal: null });
 
 describe('a message', () => {
   const fold = (lines: readonly string[]): readonly ExecutorEvent[] => {
-    let state = gemini.parser.start();
+    let state = parser.start();
     return lines.flatMap((line) => {
-      const step = gemini.parser.line(state, line);
+      const step = parser.line(state, line);
       ({ state } = step);
       return step.events;
     });
@@ -84,9 +85,9 @@ describe('a message', () => {
 
 describe('the ending', () => {
   const end = (lines: readonly string[], exit: Exit) => {
-    let state = gemini.parser.start();
-    for (const line of lines) ({ state } = gemini.parser.line(state, line));
-    return gemini.parser.end(state, exit);
+    let state = parser.start();
+    for (const line of lines) ({ state } = parser.line(state, line));
+    return parser.end(state, exit);
   };
   const quoted = (status: number): string => `[API Error: {"error":{"code":${status},"message":"no","status":"X"}}]`;
 
@@ -163,7 +164,7 @@ describe('the ending', () => {
 });
 
 describe('a line', () => {
-  const fold = (line: string): readonly ExecutorEvent[] => gemini.parser.line(gemini.parser.start(), line).events;
+  const fold = (line: string): readonly ExecutorEvent[] => parser.line(parser.start(), line).events;
   const called = (name: string, parameters: unknown): readonly ExecutorEvent[] =>
     fold(JSON.stringify({ type: 'tool_use', tool_name: name, tool_id: 'a', parameters }));
 

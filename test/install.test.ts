@@ -2,7 +2,8 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { installCli, isInstalled, stampOf, versionOf } from '../src/install/cli.ts';
+import { installCli, isInstalled, stampOf } from '../src/install/cli.ts';
+import { versionOf } from '../src/install/pinned-version.ts';
 import { causeOf, npmEnv } from '../src/install/npm.ts';
 
 /** A product with one pinned CLI and an npm that is a shell script. */

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { opencode } from '../executors/opencode.ts';
+import { parser } from '../executors/opencode-events.ts';
 import { Mask } from '../src/base/mask.ts';
 import { Secret } from '../src/base/secret.ts';
 import type { Credential, Exit, ExecutorEvent, PlanRequest } from '../src/kit/executor.ts';
@@ -30,7 +31,7 @@ const retry = (answered?: number, message = 'no'): string =>
   line('harnessd.retry', { attempt: 1, message, delayMs: 2000, answered });
 
 function fold(...lines: readonly string[]): { parse: Parse; events: ExecutorEvent[] } {
-  const parse = new Parse(opencode, new Mask([]));
+  const parse = new Parse(parser, { mask: new Mask([]) });
   return { parse, events: lines.flatMap((text) => parse.line({ text, end: 0 })) };
 }
 const told = (...lines: readonly string[]): ExecutorEvent[] => fold(line('step_start'), ...lines).events.slice(1);

@@ -44,7 +44,7 @@ export function loadConfig({ file, env, flags }: ConfigSources): Config {
   if (!found.has('stateDir'))
     found.set('stateDir', { value: resolve(defaultStateDir(env)), where: 'stateDir (default)', folder: '' });
 
-  const parsed = Config.safeParse(nest(found));
+  const parsed = Config.safeParse(nest(found), { jitless: true }); // read once: compiling it would take longer
   if (!parsed.success) throw invalid(parsed.error.issues[0]!, found);
   checkStateDir(parsed.data.stateDir, found);
   return parsed.data;

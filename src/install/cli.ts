@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { folderOf, pinned, versionOf } from './pinned-version.ts';
 import { openFolderLock } from './folder-lock.ts';
 import { causeOf, InstallError, runNpm, type Env } from './npm.ts';
 
@@ -29,18 +30,6 @@ const npmCi = [
   '--fetch-retry-mintimeout=500',
   '--fetch-retry-maxtimeout=5000',
 ];
-
-/** The pinned version of an executor's CLI; undefined for one that is not brought along. */
-export async function versionOf(id: string, productDir: string): Promise<string | undefined> {
-  if (!(await exists(join(folderOf(id, productDir), 'package.json')))) return undefined;
-  const specs = Object.values(await pinned(folderOf(id, productDir)));
-  // An alias (`npm:@openai/codex@0.169.0-linux-x64`) names the platform behind the version.
-  const versions = new Set(specs.map((spec) => /\d+\.\d+\.\d+/.exec(spec)?.[0]));
-  const [version] = versions;
-  if (version === undefined || versions.size > 1)
-    throw new InstallError(`executors/cli/${id}/package.json pins no one version`);
-  return version;
-}
 
 /** Whether what is installed is what the lockfile pins, for this platform. */
 export async function isInstalled(id: string, productDir: string): Promise<boolean> {
@@ -100,18 +89,6 @@ async function hasPackage(folder: string): Promise<boolean> {
   const names = Object.keys(await pinned(folder));
   const found = await Promise.all(names.map((name) => exists(join(folder, 'node_modules', name, 'package.json'))));
   return found.includes(true);
-}
-
-/** Package → version, as package.json pins them. */
-async function pinned(folder: string): Promise<Record<string, string>> {
-  const manifest = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as {
-    optionalDependencies?: Record<string, string>;
-  };
-  return manifest.optionalDependencies ?? {};
-}
-
-function folderOf(id: string, productDir: string): string {
-  return join(productDir, 'executors', 'cli', id);
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -97,7 +97,8 @@ export interface ExecutorDefinition<State = unknown> {
   /** `session`: the usage that it reports counts from the beginning of the conversation; default: of the turn. */
   readonly usageCounts?: 'session';
   plan(request: PlanRequest): Plan;
-  readonly parser: Parser<State>;
+  /** Loaded when the first turn needs it: its schemas would cost every start of the daemon. */
+  parser(): Promise<Parser<State>>;
 }
 
 /** Any executor: who holds one from the registry cannot know its parser's state, and has no need to. */

@@ -19,7 +19,10 @@ export class DeltaMask {
   *pass(event: ExecutorEvent): Generator<ExecutorEvent> {
     const isDelta = event.type === 'message.delta' || event.type === 'tool.output';
     if (this.#last && !(isDelta && nameOf(event) === nameOf(this.#last))) yield* this.#release(this.#last);
-    if (!isDelta) return yield event;
+    if (!isDelta) {
+      yield event;
+      return;
+    }
     this.#last = event;
     const shown = this.#stream.push(Buffer.from(event.data.text)).toString();
     if (shown !== '' || event.data.text === '') yield withText(event, shown);

@@ -42,7 +42,11 @@ export async function followTurn(options: FollowOptions): Promise<{ ending: Endi
   const { graceMs, lineBytes: maxLineBytes } = limits;
   using watch = await ExitWatch.open({ hosts, stateDir, terminalId: id, hostId, graceMs, onExit: onChange, onFault });
   const secrets = JSON.parse(await readFile(files.secrets, 'utf8')) as string[]; // written by prepareLaunch
-  const parse = new Parse(definition, new Mask(secrets), services.store.usageBefore(record.row));
+  const parse = new Parse(await definition.parser(), {
+    mask: new Mask(secrets),
+    usageCounts: definition.usageCounts,
+    told: services.store.usageBefore(record.row),
+  });
   await parse.refold(files.capture, { upTo: captureOffset, maxLineBytes });
   await using reader = await CaptureReader.open(files.capture, { offset: captureOffset, maxLineBytes });
   using _growth = watchGrowth(files.capture, onChange);

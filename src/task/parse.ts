@@ -1,16 +1,24 @@
 import type { Mask } from '../base/mask.ts';
-import type { Exit, Executor, ParsedEnding } from '../kit/executor.ts';
+import type { Exit, Executor, ParsedEnding, Parser } from '../kit/executor.ts';
 import type { ExecutorEvent } from '../protocol/events.ts';
 import { CaptureReader, type CaptureLine } from './capture.ts';
 import { DeltaMask } from './delta-mask.ts';
+import type { TokenCounts } from '../store/store.ts';
 import { noTokens, SessionUsage } from './session-usage.ts';
 
 /** Fewer bytes that a secret begins with tell nothing: `s`, `sk-ant-`. */
 const leastHidden = 8;
 
+interface ParseOptions {
+  readonly mask: Mask;
+  readonly usageCounts?: Executor['usageCounts'];
+  /** What earlier turns of the conversation reported, in all. */
+  readonly told?: TokenCounts;
+}
+
 /** Folds an executor's lines into events, and keeps what the turn must know of them: its session and which tools run. */
 export class Parse {
-  readonly #parser: Executor['parser'];
+  readonly #parser: Parser<unknown>;
   readonly #mask: Mask;
   readonly #deltas: DeltaMask;
   readonly #usage: SessionUsage | undefined;
@@ -20,8 +28,7 @@ export class Parse {
   #retryDelayMs: number | undefined;
   #isStuck = false;
 
-  /** `told`: what earlier turns of the conversation reported, in all. */
-  constructor({ parser, usageCounts }: Pick<Executor, 'parser' | 'usageCounts'>, mask: Mask, told = noTokens) {
+  constructor(parser: Parser<unknown>, { mask, usageCounts, told = noTokens }: ParseOptions) {
     this.#parser = parser;
     this.#mask = mask;
     this.#deltas = new DeltaMask(mask);

@@ -6,6 +6,7 @@ import { Policy, type ExecutorPolicy } from '../protocol/policy.ts';
 import type { Store } from '../store/store.ts';
 
 const key = 'policy';
+const noRules: Policy = { executors: {}, models: [] };
 
 interface PoliciesOptions {
   readonly store: Store;
@@ -22,7 +23,8 @@ export class Policies {
 
   constructor(options: PoliciesOptions) {
     this.#options = options;
-    this.#policy = Policy.parse(JSON.parse(options.store.meta(key) ?? '{}'));
+    const kept = options.store.meta(key);
+    this.#policy = kept === undefined ? noRules : Policy.parse(JSON.parse(kept), { jitless: true });
   }
 
   get(): Policy {

@@ -14,7 +14,7 @@ import { turnSummary } from './turn-summary.ts';
 import { checkedWorkspace } from './workspace.ts';
 
 interface TasksOptions extends TurnRequestsOptions {
-  readonly executorIds: readonly string[];
+  readonly executors: readonly Executor[];
   readonly defaultExecutor: string;
 }
 
@@ -45,6 +45,7 @@ export class Tasks {
   /** The code that runs turns: needed by the first one, and loaded no later than just after the start, lest it be of another version. */
   async load(): Promise<void> {
     this.#Turn ??= (await import('./turn.ts')).Turn;
+    await Promise.all(this.#options.executors.map((executor) => executor.parser()));
   }
 
   /** Goes on with what an earlier daemon left, and clears away what it had no time to. */
@@ -224,7 +225,8 @@ export class Tasks {
 
   async #usable(id: string, { isRetry }: { isRetry: boolean }): Promise<Executor> {
     if (this.#isClosed) throw new DaemonError('shutting_down', 'the daemon is stopping: come back');
-    const { services, executorIds } = this.#options;
+    const { services } = this.#options;
+    const executorIds = this.#options.executors.map((executor) => executor.id);
     const installed = services.executor(id);
     if (!installed)
       throw new DaemonError('executor_unknown', `no executor ${id}; there are: ${executorIds.join(', ')}`, {

@@ -1,39 +1,21 @@
 import { createHmac, randomUUID } from 'node:crypto';
-import type { Logger } from 'pino';
 import { z } from 'zod';
 import { canonicalJson } from '../base/canonical-json.ts';
-import type { Clock } from '../base/clock.ts';
-import { Mask } from '../base/mask.ts';
 import type { Secret } from '../base/secret.ts';
-import type { Tool, ToolServices } from '../kit/tool.ts';
+import type { Tool } from '../kit/tool.ts';
 import { DaemonError } from '../protocol/errors.ts';
-import type { InterruptReason, NewEvent } from '../protocol/events.ts';
+import type { InterruptReason } from '../protocol/events.ts';
 import type { TurnId } from '../protocol/ids.ts';
 import { invalidParams } from '../protocol/invalid-params.ts';
 import type { ToolEffect } from '../protocol/tool-effect.ts';
-import type { Store } from '../store/store.ts';
-import { answerAgain, answerOf, keptAnswer, type Answer } from './answer.ts';
-import { calledEvent, finishedEvent, interruptedEvent } from './call-events.ts';
+import type { Answer } from './answer.ts';
 import { OpenCall, type CallRequest } from './open-call.ts';
-import { perform, type Outcome } from './perform.ts';
+import type { runCall, RunOptions } from './run-call.ts';
 
-export interface ToolRegistryOptions {
+export interface ToolRegistryOptions extends RunOptions {
   readonly tools: readonly Tool[];
-  readonly services: ToolServices;
-  readonly store: Store;
-  readonly limits: {
-    readonly timeoutMs: number;
-    readonly outputBytes: number;
-    readonly eventBytes: number;
-    readonly callsPerTurn: number;
-  };
   /** Key of the HMACs by which a retried call is known. */
   readonly macKey: Secret;
-  /** What to mask in whatever a call says: the daemon's secrets, and the turn's. */
-  readonly secretsOf: (turnId: TurnId | null) => Promise<readonly string[]>;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly onStep: (step: 'call.opened' | 'call.performed') => void;
 }
 
 /** A tool as peers and executors see it. */
@@ -56,6 +38,7 @@ export class ToolRegistry {
   readonly #closedTurns = new Set<TurnId>();
   #listing: readonly ToolListing[] | undefined;
   #isClosed = false;
+  #runCall: typeof runCall | undefined;
 
   constructor(options: ToolRegistryOptions) {
     this.#options = options;
@@ -127,6 +110,16 @@ export class ToolRegistry {
     await interruptAll([...this.#open.values()], 'daemon_stopping');
   }
 
+  /** What runs calls: loaded no later than just after the start, lest it be of another version. */
+  async load(): Promise<void> {
+    this.#runCall ??= (await import('./run-call.ts')).runCall;
+  }
+
+  async #run(call: Call): Promise<Answer> {
+    await this.load();
+    return this.#runCall!(call, this.#options);
+  }
+
   #callsOf(turnId: TurnId): Call[] {
     return [...this.#open.values()].filter((call) => call.turnId === turnId);
   }
@@ -151,60 +144,6 @@ export class ToolRegistry {
     this.#open.set(id, call);
     return call;
   }
-
-  async #run(call: Call): Promise<Answer> {
-    const { store, services, limits, secretsOf, clock, log, onStep } = this.#options;
-    const { id, tool, taskId, turnId, bodyMac, workspace, request } = call;
-    const startedAt = clock.now();
-    const mask = new Mask(await secretsOf(turnId));
-    const isKept = request.id !== undefined;
-    const facts = { ...request, callId: id, effect: tool.effect };
-    const opening = store.write('openCall', {
-      call: { id, bodyMac, name: tool.name, taskId, turnId, isKept },
-      events: [calledEvent({ mask, maxBytes: limits.eventBytes }, facts)],
-      at: startedAt,
-    });
-    opening.catch(() => undefined); // awaited below
-    if (tool.effect !== 'read' || isKept) {
-      const { known } = await opening;
-      if (known) return answerAgain(known, tool);
-      onStep('call.opened');
-    }
-    const outcome = await perform(call, {
-      context: {
-        callId: id,
-        caller: request.caller,
-        ...(workspace !== undefined && { workspace }),
-        signal: call.signal,
-        services,
-        progress: (text) => request.onProgress?.(mask.text(text)),
-      },
-      mask,
-      limits: { ...limits, ...tool.limits },
-    });
-    await opening;
-    onStep('call.performed');
-    const events = [this.#closing(call, outcome)];
-    const closed = { id, outcome: outcome.kind, answer: keptAnswer(outcome), events, at: clock.now() };
-    await store.write('closeCall', closed, { urgent: true }); // on a full disk none is opened, so that these are few
-    log.info(
-      { callId: id, tool: tool.name, taskId, turnId, outcome: outcome.kind, ms: clock.now() - startedAt },
-      'tool call ended',
-    );
-    if (outcome.kind !== 'ok') throw outcome.error;
-    return answerOf(id, tool, outcome.output);
-  }
-
-  #closing({ id: callId, tool, request: { via } }: Call, outcome: Outcome): NewEvent {
-    const { eventBytes } = this.#options.limits;
-    if (outcome.kind === 'interrupted') return interruptedEvent(callId, outcome.error.reason);
-    const text = outcome.kind === 'error' ? outcome.error.message : textOf(answerOf(callId, tool, outcome.output));
-    return finishedEvent({ callId, outcome: outcome.kind, text, via }, eventBytes);
-  }
-}
-
-function textOf({ content }: Answer): string {
-  return content.map((part) => (part.type === 'text' ? part.text : `[${part.mimeType}]`)).join('\n');
 }
 
 async function interruptAll(calls: readonly Call[], reason: InterruptReason): Promise<void> {

@@ -1,7 +1,7 @@
 import { link } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { claude } from '../../executors/claude.ts';
+import { parser } from '../../executors/claude-events.ts';
 import { Mask } from '../../src/base/mask.ts';
 import { CaptureReader } from '../../src/task/capture.ts';
 import { Parse } from '../../src/task/parse.ts';
@@ -22,7 +22,7 @@ export async function keepCapture(daemon: TestDaemon, turnId: string): Promise<s
 
 /** The events that one undisturbed pass over a capture gives, as type and data. */
 export async function foldOnce(path: string): Promise<{ type: string; data: unknown }[]> {
-  const parse = new Parse(claude, new Mask([]));
+  const parse = new Parse(parser, { mask: new Mask([]) });
   await using reader = await CaptureReader.open(path, { maxLineBytes: 16 * 1024 * 1024 });
   const events: { type: string; data: unknown }[] = [];
   for (;;) {

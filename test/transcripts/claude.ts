@@ -1,4 +1,4 @@
-import { claude } from '../../executors/claude.ts';
+import { parser } from '../../executors/claude-events.ts';
 import type { Exit } from '../../src/kit/executor.ts';
 import { foldTranscript, readTranscript, type Story } from './fold.ts';
 
@@ -45,4 +45,4 @@ export const exits: Readonly<Record<string, Exit>> = {
 };
 
 export const transcript = (name: string): string => readTranscript('claude', name);
-export const story = (name: string): Story => foldTranscript(claude, name, exits[name]!);
+export const story = (name: string): Story => foldTranscript({ id: 'claude', parser }, name, exits[name]!);

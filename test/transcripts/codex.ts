@@ -1,4 +1,4 @@
-import { codex } from '../../executors/codex.ts';
+import { parser } from '../../executors/codex-events.ts';
 import type { Exit } from '../../src/kit/executor.ts';
 import { foldTranscript, readTranscript, type Story } from './fold.ts';
 
@@ -37,4 +37,4 @@ export const exits: Readonly<Record<string, Exit>> = {
 };
 
 export const transcript = (name: string): string => readTranscript('codex', name);
-export const story = (name: string): Story => foldTranscript(codex, name, exits[name]!);
+export const story = (name: string): Story => foldTranscript({ id: 'codex', parser, usageCounts: 'session' }, name, exits[name]!);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Mask } from '../../src/base/mask.ts';
-import type { Executor, Exit, ParsedEnding } from '../../src/kit/executor.ts';
+import type { Executor, Exit, ParsedEnding, Parser } from '../../src/kit/executor.ts';
 import type { ExecutorEvent } from '../../src/protocol/events.ts';
 import { Parse } from '../../src/task/parse.ts';
 
@@ -20,10 +20,16 @@ export function readGolden(executor: string, name: string): Story {
   return JSON.parse(readFileSync(join(import.meta.dirname, 'golden', `${executor}-${name}.json`), 'utf8')) as Story;
 }
 
+interface Folded {
+  readonly id: string;
+  readonly parser: Parser<unknown>;
+  readonly usageCounts?: Executor['usageCounts'];
+}
+
 /** A transcript folded in one pass. */
-export function foldTranscript(executor: Executor, name: string, exit: Exit): Story {
-  const parse = new Parse(executor, new Mask([]));
-  const lines = readTranscript(executor.id, name).trimEnd().split('\n');
+export function foldTranscript({ id, parser, usageCounts }: Folded, name: string, exit: Exit): Story {
+  const parse = new Parse(parser, { mask: new Mask([]), usageCounts });
+  const lines = readTranscript(id, name).trimEnd().split('\n');
   const events = lines.flatMap((text) => parse.line({ text, end: 0 }));
   return { events, end: parse.end(exit) };
 }

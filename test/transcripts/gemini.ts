@@ -1,4 +1,4 @@
-import { gemini } from '../../executors/gemini.ts';
+import { parser } from '../../executors/gemini-events.ts';
 import type { Exit } from '../../src/kit/executor.ts';
 import { foldTranscript, readTranscript, type Story } from './fold.ts';
 
@@ -45,4 +45,4 @@ export const exits: Readonly<Record<string, Exit>> = {
 };
 
 export const transcript = (name: string): string => readTranscript('gemini', name);
-export const story = (name: string): Story => foldTranscript(gemini, name, exits[name]!);
+export const story = (name: string): Story => foldTranscript({ id: 'gemini', parser }, name, exits[name]!);

@@ -1,4 +1,4 @@
-import { opencode } from '../../executors/opencode.ts';
+import { parser } from '../../executors/opencode-events.ts';
 import type { Exit } from '../../src/kit/executor.ts';
 import { foldTranscript, readTranscript, type Story } from './fold.ts';
 
@@ -31,4 +31,4 @@ export const exits: Readonly<Record<string, Exit>> = {
 };
 
 export const transcript = (name: string): string => readTranscript('opencode', name);
-export const story = (name: string): Story => foldTranscript(opencode, name, exits[name]!);
+export const story = (name: string): Story => foldTranscript({ id: 'opencode', parser }, name, exits[name]!);
