@@ -28,6 +28,7 @@ export const claude = defineExecutor({
   credentialVariables: variables,
   credentialFile,
   baseUrlVariable: 'ANTHROPIC_BASE_URL',
+  steeredBy: ['ANTHROPIC_', 'CLAUDE_', 'AWS_BEARER_TOKEN_BEDROCK', 'VERTEX_REGION_', 'CLOUD_ML_', 'API_TIMEOUT_MS'],
   stopSignal: 'SIGINT', // only then does it give a last result, with what was used
   conversation: (session) => `projects/*/${session}.jsonl`,
 

@@ -21,6 +21,7 @@ export const codex = defineExecutor({
   defaultModel: 'gpt-5.4',
   credentialVariables: { credits: 'CODEX_API_KEY', api_key: 'OPENAI_API_KEY' },
   baseUrlVariable: 'OPENAI_BASE_URL',
+  steeredBy: ['CODEX_', 'OPENAI_'],
   stopSignal: 'SIGINT', // SIGTERM makes it leave its tools' processes behind
   conversation: (session) => `sessions/*/*/*/rollout-*-${session}.jsonl`,
 

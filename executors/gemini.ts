@@ -18,6 +18,7 @@ export const gemini = defineExecutor({
   },
   credentialFile,
   baseUrlVariable: 'GOOGLE_GEMINI_BASE_URL',
+  steeredBy: ['GEMINI_', 'GOOGLE_', 'CODE_ASSIST_'],
   stopSignal: 'SIGTERM', // it exits at once and says nothing more, with SIGINT as well
   conversation: (session) => `.gemini/tmp/*/chats/session-*-${session.slice(0, 8)}.jsonl`,
 

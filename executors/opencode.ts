@@ -14,6 +14,7 @@ export const opencode = defineExecutor({
   defaultModel: 'gemini-3.1-pro',
   credentialVariables: { credits: 'OPENROUTER_API_KEY' },
   baseUrlVariable: 'OPENROUTER_BASE_URL',
+  steeredBy: ['OPENCODE_', 'OPENROUTER_', 'XDG_'],
   stopSignal: 'SIGTERM',
   conversation: () => 'data/opencode/opencode.db', // one database for all sessions of the task
 

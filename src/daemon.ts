@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { realpathSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -13,7 +14,7 @@ import type { Config } from './config/schema.ts';
 import { openSecretFile, openToken, TokenCheck } from './credentials/token.ts';
 import type { Executor } from './kit/executor.ts';
 import type { Tool } from './kit/tool.ts';
-import { credentialVariables, openRules, readRules } from './open-rules.ts';
+import { openRules, readRules } from './open-rules.ts';
 import { openTools } from './open-tools.ts';
 import { findContainment } from './process/containment.ts';
 import { identityOf } from './process/identity.ts';
@@ -25,6 +26,7 @@ import { lockState } from './store/instance-lock.ts';
 import { openStateDir } from './store/state-dir.ts';
 import { Store } from './store/store.ts';
 import type { WriterThread } from './store/writer-thread.ts';
+import { proxyPasswords } from './task/child-env.ts';
 import { Layout } from './task/layout.ts';
 import { OfflineProvider } from './task/offline-provider.ts';
 import { Tasks } from './task/tasks.ts';
@@ -51,22 +53,23 @@ const loopback = ['127.0.0.1', '::1', 'localhost'];
 
 /** Puts it all together, in the order in which one thing needs another; it is taken apart in reverse. */
 export async function startDaemon(
-  config: Config,
+  given: Config,
   env: Environment,
   writer: WriterThread,
   { executors = ownExecutors, tools = ownTools }: Parts = {},
 ): Promise<Daemon> {
-  if (!loopback.includes(config.listen.host)) {
+  if (!loopback.includes(given.listen.host)) {
     throw new DaemonError(
       'config_invalid',
-      `listen.host: ${config.listen.host} is not a loopback address, and the generated token is the only one`,
+      `listen.host: ${given.listen.host} is not a loopback address, and the generated token is the only one`,
     );
   }
   await using stack = new AsyncDisposableStack();
   const clock = systemClock;
   const startedAt = clock.now();
+  openStateDir(given.stateDir);
+  const config = { ...given, stateDir: realpathSync(given.stateDir) }; // one name for it, however it was reached: workspaces are compared by theirs
   const { stateDir } = config;
-  openStateDir(stateDir);
   const self = identityOf(process.pid)!; // it runs
   stack.use(lockState(stateDir, self));
   const ending = new AbortController();
@@ -95,7 +98,7 @@ export async function startDaemon(
     log.debug({ step }, 'step');
     crash(step);
   };
-  const secrets = () => [token, ...credentials.all];
+  const secrets = () => [token, ...credentials.all, ...proxyPasswords(env)];
   const about = { version: manifest.version, computerId, containment: containment.level, isolation: 'none' as const };
   const { registry, mcp } = openTools({
     config,
@@ -116,7 +119,6 @@ export async function startDaemon(
   const tasks = new Tasks({
     executors,
     defaultExecutor: config.executors.default,
-    credentialVariables: credentialVariables(executors),
     macKey,
     services: {
       store,
@@ -130,7 +132,7 @@ export async function startDaemon(
       onStep,
       home,
       daemonEnv: env,
-      secrets: [token, ...rules.own.all],
+      secrets: [token, ...rules.own.all, ...proxyPasswords(env)],
       admission,
       credentials,
       offlineCredential: () => offline.credential(),
@@ -166,7 +168,11 @@ export async function startDaemon(
     stop: (options) => void stop(options), // it logs its own failure
   });
   const tokenCheck = new TokenCheck(token);
-  stack.defer(() => tasks.detach()); // a start that fails lets go of what it took up
+  door.promise.catch(() => undefined); // told to the turns that wait for it
+  stack.defer(async () => {
+    door.reject(new Error('the daemon did not start')); // does nothing once it is open
+    await tasks.detach(); // a start that fails lets go of what it took up
+  });
   await registry.recover();
   await tasks.recover(); // before the door opens: what a peer adds meanwhile is none of an earlier daemon's leftovers
   const listener = stack.use(

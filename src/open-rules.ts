@@ -53,16 +53,6 @@ export function openRules(options: OpenRulesOptions, { own, refreshed, versions 
   return { credentials, policies, admission, installed };
 }
 
-/** Variables by which executors take credentials and addresses. */
-export function credentialVariables(executors: readonly Executor[]): ReadonlySet<string> {
-  return new Set(
-    executors.flatMap((executor) => [
-      ...Object.values(executor.credentialVariables),
-      ...(executor.baseUrlVariable === undefined ? [] : [executor.baseUrlVariable]),
-    ]),
-  );
-}
-
 /** Where turns that go to a vendor directly are sent instead, by provider and way of paying. */
 function directBaseUrls({ providers }: Config): Readonly<Record<string, string | undefined>> {
   const { anthropicBaseUrl, openaiBaseUrl, googleBaseUrl, codeAssistBaseUrl } = providers;

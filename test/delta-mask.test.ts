@@ -47,13 +47,28 @@ describe('what comes in parts', () => {
     }
   });
 
-  test('is told at once where no secret can begin, and what was held back before anything else is told', () => {
+  test('[P6.2] hides a secret also when something else is told between its parts', () => {
+    const called: ExecutorEvent = { type: 'tool.called', data: { callId: 'c', name: 'Bash', input: {} } };
+    for (const one of splits) {
+      const [head, tail] = [text.slice(0, one), text.slice(one)];
+      expect(told(pass(delta(head), called, delta(tail), added)), `${one}`).toBe(`before ${stars} after`);
+      const others = pass(delta(head), output(head), delta(tail, 'm'), output(tail), added);
+      expect(
+        others
+          .filter(({ type }) => type === 'message.delta')
+          .map(({ data }) => (data as { text: string }).text)
+          .join(''),
+      ).toBe(`before ${stars} after`);
+    }
+    expect(told(pass(delta('sk-söcret-01'), added))).toBe('*'.repeat(12)); // it broke off
+  });
+
+  test('is told at once where no secret can begin, and what was held back when its whole is told', () => {
     expect(pass(delta('hello '), delta('sk-'), delta('y'), delta('s'), delta('x', 'n'), output('s'), added)).toEqual([
       delta('hello '),
       delta('sk-y'),
-      delta('s'),
       delta('x', 'n'),
-      output('s'),
+      delta('s'),
       added,
     ]);
     expect(pass(delta(''))).toEqual([delta('')]); // a sign of life

@@ -1,5 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import type { Progress } from '@modelcontextprotocol/client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startDaemon, type DaemonOptions, type TestDaemon } from './support/daemon.ts';
@@ -90,6 +92,21 @@ describe('the tools over MCP', () => {
     }
     await turn.end();
     expect(await post(turn, jsonRpc('tools/list'), authorized)).toMatchObject({ status: 401 });
+  });
+
+  test('[P8.2] [P8.3] do not answer a request that was begun before its turn ended and is finished after', async () => {
+    const turn = await startTurn(daemon);
+    const { host } = new URL(turn.url);
+    const body = JSON.stringify(jsonRpc('tools/list'));
+    const socket = connect(Number(host.split(':')[1]), '127.0.0.1');
+    socket.write(
+      `POST /mcp HTTP/1.1\r\nhost: ${host}\r\nauthorization: ${turn.authorization}\r\ncontent-type: application/json\r\n` +
+        `accept: application/json, text/event-stream\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body.slice(0, 9)}`,
+    );
+    await post(turn, jsonRpc('tools/list'), { authorization: turn.authorization }); // it has been heard by now
+    await turn.end();
+    socket.write(body.slice(9));
+    expect(await text(socket)).toMatch(/^HTTP\/1\.1 401 /);
   });
 
   test('[P8.2] are not for web pages, nor under another name of this machine', async () => {

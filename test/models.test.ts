@@ -150,6 +150,7 @@ describe('every model with every executor and every way of paying', () => {
 
   test('[P10.1] a policy for what does not exist is refused: it would allow what it was to forbid', async () => {
     const client = await daemon.client();
+    const model = { id: 'x', provider: 'openai', native: 'x', executors: ['codex'] };
     const set = (policy: object) => client.call('policy.set', policy).then(() => 'taken', refusal);
     expect(
       await Promise.all([
@@ -157,6 +158,9 @@ describe('every model with every executor and every way of paying', () => {
         set({ executors: { claude: { enable: false } } }),
         set({ models: [{ id: 'x', provider: 'openai', native: 'x', executors: ['codecs'] }] }),
         set({ executors: { claude: { proxy: { baseUrl: 'http://user:pass@host/' } } } }),
+        set({ executors: { claude: { disabledModels: ['claude-opus-4-6'] } } }),
+        set({ models: [model, model] }),
+        set({ executors: JSON.parse('{"__proto__":{"enabled":false}}') as object }),
       ]),
     ).toEqual([
       {
@@ -176,6 +180,12 @@ describe('every model with every executor and every way of paying', () => {
           },
         ],
       },
+      {
+        code: 'invalid_params',
+        issues: [{ path: 'executors.claude.disabledModels', message: 'no model claude-opus-4-6' }],
+      },
+      { code: 'invalid_params', issues: [{ path: 'models.1.id', message: 'x is there twice' }] },
+      { code: 'invalid_params', issues: [{ path: 'executors', message: 'must not have the key __proto__' }] },
     ]);
   });
 });

@@ -237,6 +237,30 @@ test('[P11.3] a database that a newer harnessd wrote, or that is none, is refuse
   await rm(stateDir, { recursive: true });
 });
 
+test('[P11.3] a database of any older schema is brought up to this one, with all that is in it', async () => {
+  for (let version = 1; version < migrations.length; version += 1) {
+    const stateDir = await mkdtemp(join(tmpdir(), 'hd-store-'));
+    const path = join(stateDir, 'harnessd.db');
+    using db = disposable(new Database(path));
+    for (const sql of migrations.slice(0, version)) db.exec(sql);
+    db.pragma(`user_version = ${version}`);
+    db.exec(`INSERT INTO tasks (id, ordinal, body_mac, workspace, owns_workspace, created_at, latest_seq) VALUES ('old', 1, 'm', '/w', 0, 1, 1);
+      INSERT INTO turns (id, task_id, ordinal, body_mac, executor, model, state, queued_at) VALUES ('u', 'old', 1, 'm', 'claude', 'x', 'queued', 1);
+      INSERT INTO events (id, task_id, seq, turn_id, at, type, data) VALUES (1, 'old', 1, 'u', 1, 'turn.queued', '{"prompt":"hello"}');`);
+    db.close();
+    await using store = await Store.open({ stateDir });
+    expect(store.openTurns()).toMatchObject([{ id: 'u', member: null, lease: null, waiting: null }]);
+    expect(store.promptOf(TurnId.parse('u'))).toBe('hello');
+    await advance(store, { taskId: TaskId.parse('old'), turnId: TurnId.parse('u') }, 'more');
+    expect(store.eventsAfter(0, { maxEvents: 9, maxBytes: 9_999 }).map(({ id, seq }) => [id, seq])).toEqual([
+      [1, 1],
+      [2, 2],
+    ]);
+    await store[Symbol.asyncDispose]();
+    await rm(stateDir, { recursive: true });
+  }
+});
+
 test('a writer that dies refuses what waits and what comes, and can be closed', async () => {
   const stateDir = await mkdtemp(join(tmpdir(), 'hd-store-'));
   const thread = startWriterThread();

@@ -264,7 +264,7 @@ describe('a turn', () => {
     expect(home).toBe(other.home);
     expect(direct).toBe('127.0.0.1,localhost,::1'); // harnessd’s own doors are on this machine
     expect(path.split(':')[0]).toBe(join(other.home, '.local', 'bin'));
-    expect(tmp.startsWith(join(other.stateDir, 'turns'))).toBe(true);
+    expect(tmp.startsWith(join(other.stateDir, 'tmp'))).toBe(true); // not where the turn’s private files are
   });
 });
 

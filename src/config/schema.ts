@@ -84,6 +84,9 @@ export const Config = z.strictObject({
       outputBytes: bytes(MiB).describe('largest answer of a tool, where the tool itself does not say'),
       eventBytes: bytes(64 * KiB).describe('of an input or output, how much the journal keeps'),
       callsPerTurn: count(32).describe('calls of one turn at once'),
+      answersMs: ms(86_400_000).describe(
+        'how long the answer to a call outside a task is kept for whoever asks again; older ones go at the next start',
+      ),
       requestBytes: bytes(4 * MiB).describe('largest request to `/mcp`'),
     })
     .prefault({}),

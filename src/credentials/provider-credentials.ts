@@ -48,7 +48,7 @@ function read({ credentialVariables, baseUrlVariable }: Executor, values: Enviro
   const baseUrl = values[baseUrlVariable ?? ''];
   return new Map(
     paymentModes.flatMap((mode) => {
-      const value = values[credentialVariables[mode] ?? ''];
+      const value = values[credentialVariables[mode] ?? '']?.trim();
       return value ? [[mode, { mode, value: new Secret(value), ...(baseUrl && { baseUrl }) }] as const] : [];
     }),
   );

@@ -88,6 +88,8 @@ export interface ExecutorDefinition<State = unknown> {
   /** Environment variables by which each kind of credential comes in from the daemon's own environment or file. */
   readonly credentialVariables: Readonly<Partial<Record<PaymentMode, string>>>;
   readonly baseUrlVariable?: string;
+  /** Beginnings of the variables that steer the CLI: a turn's own environment may not hold them, for they go around who pays. */
+  readonly steeredBy: readonly string[];
   /** Where below `configDir` the CLI keeps its login, if it can be given one as a file. */
   readonly credentialFile?: string;
   /** The signal by which the CLI ends best; it is sent after its descendants got TERM. */

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
+import { sha256 } from '../base/hash.ts';
 import type { ToolRegistry } from '../tooling/registry.ts';
 import { fetchRequest, readBody, refuse, sendResponse } from './http.ts';
 import type { McpTurn, serve as Serve } from './serve.ts';
@@ -57,6 +57,7 @@ export class McpDoor {
     }
     this.#serve ??= import('./serve.ts').then((loaded) => loaded.serve);
     const serve = await this.#serve;
+    if (!this.#turnOf(request.headers.authorization)) return refuse(response, 401, 'the turn has ended meanwhile');
     const inFlight = this.#inFlight;
     const answer = await serve(fetchRequest(request, body, signal), {
       registry,
@@ -72,11 +73,6 @@ export class McpDoor {
   /** Tokens are compared by their hashes, so that the time it takes tells nothing of one. */
   #turnOf(authorization: string | undefined): McpTurn | undefined {
     const token = /^Bearer (\S+)$/i.exec(authorization ?? '')?.[1];
-    return token === undefined ? undefined : this.#options.turnOf(tokenHash(token));
+    return token === undefined ? undefined : this.#options.turnOf(sha256(token));
   }
-}
-
-/** What is kept of a turn's token. */
-function tokenHash(token: string): string {
-  return createHash('sha256').update(token).digest('hex');
 }

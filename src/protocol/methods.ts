@@ -3,7 +3,7 @@ import { Evidence, Outcome, Reason, StopCause, StoredEvent, WaitReason } from '.
 import { RequestId, TaskId, TerminalId, TurnId } from './ids.ts';
 import { ToolEffect } from './tool-effect.ts';
 import { ModelProvider, PaymentMode } from './payment.ts';
-import { BaseUrl, ExecutorId, Member, ModelId, Policy } from './policy.ts';
+import { BaseUrl, ExecutorId, Member, ModelId, plainRecord, Policy } from './policy.ts';
 
 export const maxPromptChars = 100_000;
 
@@ -28,21 +28,19 @@ const Credential = z
 
 /** What harnessd itself sets in a turn's environment. */
 const reserved = /^(HARNESSD_.*|HOME|TMPDIR|TERM)$/;
-const Env = z
-  .record(
+const Env = plainRecord(
+  z
+    .string()
+    .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'must be a variable’s name')
+    .refine((name) => !reserved.test(name), 'is set by harnessd itself'),
+  z.union([
     z
       .string()
-      .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'must be a variable’s name')
-      .refine((name) => !reserved.test(name), 'is set by harnessd itself'),
-    z.union([
-      z
-        .string()
-        .max(32_768)
-        .refine((text) => !text.includes('\0'), 'must not contain NUL'),
-      z.strictObject({ secret: Credential }).describe('masked in whatever the turn says'),
-    ]),
-  )
-  .refine((env) => Object.keys(env).length <= 256, 'must be at most 256 variables');
+      .max(32_768)
+      .refine((text) => !text.includes('\0'), 'must not contain NUL'),
+    z.strictObject({ secret: Credential }).describe('masked in whatever the turn says'),
+  ]),
+).refine((env) => Object.keys(env).length <= 256, 'must be at most 256 variables');
 
 const Auth = z.strictObject({
   mode: PaymentMode,
@@ -84,7 +82,12 @@ const TurnSummary = z.object({
   waiting: z
     .object({
       reason: WaitReason,
-      position: z.int().positive().describe('place in the queue of its workspace; 1 is next'),
+      position: z
+        .int()
+        .positive()
+        .describe(
+          'place in its line, 1 is next: among the turns of its workspace, or with `concurrency_limit` among all that wait for room',
+        ),
     })
     .optional()
     .describe('why a queued turn does not start'),

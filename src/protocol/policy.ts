@@ -21,6 +21,17 @@ function isPlainHttp(text: string): boolean {
   return ['http:', 'https:'].includes(protocol) && [username, password, search, hash].every((part) => part === '');
 }
 
+/** A record would drop the key `__proto__` without a word. */
+export function plainRecord<Key extends z.core.$ZodRecordKey, Value extends z.ZodType>(key: Key, value: Value) {
+  return z
+    .unknown()
+    .refine((given) => !(typeof given === 'object' && given !== null && Object.hasOwn(given, '__proto__')), {
+      message: 'must not have the key __proto__',
+      abort: true,
+    })
+    .pipe(z.record(key, value));
+}
+
 const ExecutorPolicy = z.strictObject({
   enabled: z.boolean().default(true),
   authMethod: PaymentMode.optional().describe(
@@ -44,7 +55,7 @@ const AddedModel = z.strictObject({
 
 /** What the organisation allows on this computer. What it does not mention is allowed. */
 export const Policy = z.strictObject({
-  executors: z.record(ExecutorId, ExecutorPolicy).default({}),
+  executors: plainRecord(ExecutorId, ExecutorPolicy).default({}),
   models: z
     .array(AddedModel)
     .max(1000)

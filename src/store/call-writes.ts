@@ -13,6 +13,7 @@ export function prepareCallWrites(db: Database, append: Append) {
     `SELECT id, body_mac AS bodyMac, task_id AS taskId, turn_id AS turnId, is_kept AS isKept, outcome, answer
      FROM calls WHERE id = ?`,
   );
+  const findTask = db.prepare<[string]>('SELECT 1 FROM tasks WHERE id = ? AND deleted_at IS NULL');
   const insertCall = db.prepare(
     `INSERT INTO calls (id, body_mac, name, task_id, turn_id, is_kept, opened_at)
      VALUES (@id, @bodyMac, @name, @taskId, @turnId, @isKept, @at)`,
@@ -24,6 +25,9 @@ export function prepareCallWrites(db: Database, append: Append) {
   const openCalls = db.prepare<[], OpenCall>(
     `SELECT id, task_id AS taskId, turn_id AS turnId, is_kept AS isKept FROM calls WHERE outcome IS NULL
      ORDER BY opened_at, rowid`,
+  );
+  const dropOldAnswers = db.prepare<[number]>(
+    'DELETE FROM calls WHERE task_id IS NULL AND outcome IS NOT NULL AND opened_at < ?',
   );
   const findOpenCall = db.prepare<[string]>('SELECT 1 FROM calls WHERE task_id = ? AND outcome IS NULL');
   const forgetAnswers = db.prepare<[string]>('UPDATE calls SET answer = NULL WHERE task_id = ?');
@@ -43,6 +47,8 @@ export function prepareCallWrites(db: Database, append: Append) {
           throw new DaemonError('conflict', `call ${call.id} was made with another body`);
         return { known: known as CallRow, position: undefined };
       }
+      if (call.taskId !== null && !findTask.get(call.taskId))
+        throw new DaemonError('task_not_found', `no task ${call.taskId}`);
       insertCall.run({ ...call, isKept: Number(call.isKept), at });
       return { known: undefined, position: append(call.taskId, call.turnId, at, events) };
     },
@@ -74,6 +80,12 @@ export function prepareCallWrites(db: Database, append: Append) {
         ]);
       }
       return { position: undefined }; // nobody listens yet
+    },
+
+    /** Answers to calls outside a task are kept for a time: a client that asks again so late is answered anew. */
+    dropOldAnswers({ before }: { before: number }) {
+      dropOldAnswers.run(before);
+      return { position: undefined };
     },
 
     /** Of a task that is to be deleted no answer is kept. */

@@ -5,9 +5,6 @@ export const migrations: readonly string[] = [
   `
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
-  -- That a credential was given; never what it is.
-  CREATE TABLE credentials (key TEXT PRIMARY KEY, given_at INTEGER NOT NULL) WITHOUT ROWID;
-
   CREATE TABLE tasks (
     id TEXT PRIMARY KEY,
     ordinal INTEGER NOT NULL UNIQUE,
@@ -28,7 +25,6 @@ export const migrations: readonly string[] = [
     body_mac TEXT NOT NULL,
     executor TEXT NOT NULL,
     model TEXT NOT NULL,
-    member TEXT,
     timeout_ms INTEGER,
     state TEXT NOT NULL,
     queued_at INTEGER NOT NULL,
@@ -37,8 +33,6 @@ export const migrations: readonly string[] = [
     active_at INTEGER,
     ended_at INTEGER,
     host_id TEXT,
-    lease TEXT,
-    token_hash TEXT,
     resumes TEXT,
     session TEXT,
     capture_offset INTEGER NOT NULL DEFAULT 0,
@@ -49,9 +43,36 @@ export const migrations: readonly string[] = [
     UNIQUE (task_id, ordinal),
     UNIQUE (task_id, request_id)
   );
-  CREATE UNIQUE INDEX turns_token ON turns (token_hash) WHERE token_hash IS NOT NULL;
   CREATE INDEX turns_open ON turns (queued_at) WHERE state <> 'ended';
 
+  CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    task_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    turn_id TEXT,
+    at INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    data TEXT NOT NULL,
+    UNIQUE (task_id, seq)
+  );
+  CREATE INDEX tasks_to_erase ON tasks (id) WHERE deleted_at IS NOT NULL AND erased = 0;
+  CREATE INDEX events_queued ON events (turn_id) WHERE type = 'turn.queued';
+  `,
+  `
+  -- That a credential was given, and whether it was taken back; never what it is.
+  CREATE TABLE credentials (key TEXT PRIMARY KEY, given_at INTEGER NOT NULL, cleared_at INTEGER) WITHOUT ROWID;
+
+  ALTER TABLE turns ADD COLUMN member TEXT;
+  ALTER TABLE turns ADD COLUMN waiting TEXT;
+  ALTER TABLE turns ADD COLUMN lease TEXT;
+  ALTER TABLE turns ADD COLUMN token_hash TEXT;
+  CREATE UNIQUE INDEX turns_token ON turns (token_hash) WHERE token_hash IS NOT NULL;
+  CREATE INDEX turns_session ON turns (task_id, session);
+  CREATE INDEX tasks_workspace ON tasks (workspace);
+
+  -- An event of the computer itself has no task.
+  ALTER TABLE events RENAME TO events_of_tasks;
+  DROP INDEX events_queued;
   CREATE TABLE events (
     id INTEGER PRIMARY KEY,
     task_id TEXT,
@@ -62,11 +83,10 @@ export const migrations: readonly string[] = [
     data TEXT NOT NULL,
     UNIQUE (task_id, seq)
   );
-  CREATE INDEX tasks_to_erase ON tasks (id) WHERE deleted_at IS NOT NULL AND erased = 0;
-  CREATE INDEX tasks_workspace ON tasks (workspace);
-  CREATE INDEX events_story ON events (turn_id, id) WHERE type IN ('message.added', 'tool.called', 'usage.reported');
-  CREATE INDEX turns_session ON turns (task_id, session);
+  INSERT INTO events SELECT id, task_id, seq, turn_id, at, type, data FROM events_of_tasks;
+  DROP TABLE events_of_tasks;
   CREATE INDEX events_queued ON events (turn_id) WHERE type = 'turn.queued';
+  CREATE INDEX events_story ON events (turn_id, id) WHERE type IN ('message.added', 'tool.called', 'usage.reported');
   `,
   `
   CREATE TABLE calls (

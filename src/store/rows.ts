@@ -1,4 +1,4 @@
-import type { Evidence, NewEvent, Outcome, Reason, StopCause } from '../protocol/events.ts';
+import type { Evidence, NewEvent, Outcome, Reason, StopCause, WaitReason } from '../protocol/events.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
 
 /** A task as it is kept. */
@@ -30,6 +30,8 @@ export interface TurnRow {
   readonly endedAt: number | null;
   /** The pty host that was asked to start it. */
   readonly hostId: string | null;
+  /** The reason to wait that was told last. */
+  readonly waiting: WaitReason | null;
   /** The credential file that it alone uses while it runs. */
   readonly lease: string | null;
   /** Executor session that it goes on with. */
@@ -54,6 +56,7 @@ export type TurnChange = Partial<
     | 'activeAt'
     | 'endedAt'
     | 'hostId'
+    | 'waiting'
     | 'lease'
     | 'resumes'
     | 'session'

@@ -21,6 +21,13 @@ export interface TokenCounts {
   readonly cacheWriteTokens: number;
 }
 
+/** Times are milliseconds since the epoch. */
+export interface GivenCredential {
+  readonly key: string;
+  readonly givenAt: number;
+  readonly isCleared: 0 | 1;
+}
+
 /** A message or a tool call of a turn. */
 export interface Told {
   readonly type: string;
@@ -177,9 +184,9 @@ export class Store implements AsyncDisposable {
     return this.#statements.openCall.get() !== undefined;
   }
 
-  /** Which credentials were given, by this daemon's peers or an earlier one's. */
-  givenCredentials(): string[] {
-    return this.#statements.credentials.all().map(({ key }) => key);
+  /** Which credentials were given, by this daemon's peers or an earlier one's, and which were taken back since. */
+  givenCredentials(): readonly GivenCredential[] {
+    return this.#statements.credentials.all();
   }
 
   /** Whether a turn of the task was asked for under the client's id. */
@@ -242,7 +249,7 @@ function turnOf(row: RawTurn | undefined): TurnRow | undefined {
 
 const taskColumns = 'id, workspace, owns_workspace AS ownsWorkspace, created_at AS createdAt, latest_seq AS latestSeq';
 const turnColumns = `id, task_id AS taskId, ordinal, executor, model, member, timeout_ms AS timeoutMs, state, queued_at AS queuedAt,
-  started_at AS startedAt, deadline_at AS deadlineAt, active_at AS activeAt, ended_at AS endedAt, host_id AS hostId, lease, resumes, session,
+  started_at AS startedAt, deadline_at AS deadlineAt, active_at AS activeAt, ended_at AS endedAt, host_id AS hostId, waiting, lease, resumes, session,
   capture_offset AS captureOffset, stop_cause AS stopCause, outcome, reason, evidence`;
 /** As the partial index of what is told of a turn has it: written so, that index is used. */
 const inStory = `events.type IN ('message.added', 'tool.called', 'usage.reported')`;
@@ -295,7 +302,9 @@ function prepareReads(db: Database.Database) {
       `SELECT ${turnColumns} FROM turns WHERE token_hash = ? AND state <> 'ended'`,
     ),
     openCall: db.prepare<[]>('SELECT 1 FROM calls WHERE outcome IS NULL LIMIT 1'),
-    credentials: db.prepare<[], { key: string }>('SELECT key FROM credentials ORDER BY key'),
+    credentials: db.prepare<[], GivenCredential>(
+      'SELECT key, given_at AS givenAt, cleared_at IS NOT NULL AS isCleared FROM credentials ORDER BY key',
+    ),
     request: db.prepare<[string, string]>('SELECT 1 FROM turns WHERE task_id = ? AND request_id = ?'),
     prompt: db.prepare<[string], { prompt: string }>(
       `SELECT data ->> 'prompt' AS prompt FROM events WHERE turn_id = ? AND type = 'turn.queued'`,

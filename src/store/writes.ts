@@ -11,6 +11,7 @@ const columns: Readonly<Record<keyof TurnChange, string>> = {
   activeAt: 'active_at',
   endedAt: 'ended_at',
   hostId: 'host_id',
+  waiting: 'waiting',
   lease: 'lease',
   tokenHash: 'token_hash',
   resumes: 'resumes',
@@ -59,10 +60,14 @@ export function prepareWrites(db: Database) {
     'INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
   );
   const noteCredential = db.prepare<[string, number]>(
-    'INSERT INTO credentials (key, given_at) VALUES (?, ?) ON CONFLICT DO UPDATE SET given_at = excluded.given_at',
+    'INSERT INTO credentials (key, given_at) VALUES (?, ?) ON CONFLICT DO UPDATE SET given_at = excluded.given_at, cleared_at = NULL',
   );
-  const dropCredential = db.prepare<[string]>('DELETE FROM credentials WHERE key = ?');
+  const clearCredential = db.prepare<[number, string]>('UPDATE credentials SET cleared_at = ? WHERE key = ?');
   const findOpenTurn = db.prepare<[string]>("SELECT 1 FROM turns WHERE task_id = ? AND state <> 'ended'");
+  const findGuest = db.prepare<[{ taskId: string }], { id: string }>(
+    `SELECT id FROM tasks WHERE deleted_at IS NULL AND id <> @taskId AND workspace =
+       (SELECT workspace FROM tasks WHERE id = @taskId AND owns_workspace = 1) LIMIT 1`,
+  );
   const markDeleted = db.prepare<[number, string]>(
     'UPDATE tasks SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL',
   );
@@ -156,6 +161,13 @@ export function prepareWrites(db: Database) {
 
     /** Of an ended task only its id, and where its events were, is kept. */
     deleteTask({ taskId, at }: { taskId: TaskId } & Given) {
+      const guest = findGuest.get({ taskId });
+      if (guest) {
+        throw new DaemonError(
+          'task_active',
+          `task ${guest.id} works in the workspace that is task ${taskId}’s own: delete it first`,
+        );
+      }
       if (findOpenTurn.get(taskId)) {
         throw new DaemonError('task_active', `task ${taskId} has a turn that has not ended: cancel it first`);
       }
@@ -187,7 +199,7 @@ export function prepareWrites(db: Database) {
       at,
     }: { key: string; isGiven: boolean; events: readonly NewEvent[] } & Given) {
       if (isGiven) noteCredential.run(key, at);
-      else dropCredential.run(key);
+      else clearCredential.run(at, key);
       return { position: append(null, null, at, events) };
     },
 

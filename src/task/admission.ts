@@ -49,7 +49,8 @@ interface AdmissionOptions {
   readonly directBaseUrl: (provider: ModelProvider | undefined, mode: PaymentMode) => string | undefined;
 }
 
-type Resolved = { readonly mode: PaymentMode; readonly found: Found; readonly fallback?: string };
+type There = Extract<Found, { state: 'ready' | 'awaited' }>;
+type Resolved = { readonly mode: PaymentMode; readonly found: There; readonly fallback?: string };
 
 /** Whether a turn may run, with which model, and who pays: asked when it is made and again when it starts. */
 export class Admission {
@@ -133,9 +134,9 @@ export class Admission {
     for (const mode of ['api_key', 'credits', 'oauth'] as const) {
       if (!executor.modes.includes(mode)) continue;
       const found = this.#options.credentials.find(refOf(executor, mode, member));
-      if (found.state !== 'none') return { mode, found };
+      if (isThere(found)) return { mode, found };
     }
-    if (this.#options.isOfflineAllowed && !this.#options.credentials.hasAny(executor.id)) return undefined;
+    if (this.#options.isOfflineAllowed && !this.#options.credentials.hasAny(executor)) return undefined;
     const names = Object.values(executor.credentialVariables).join(' or ');
     throw new DaemonError(
       'credentials_required',
@@ -146,11 +147,11 @@ export class Admission {
   /** The rule holds. The one exception: a key that was never given, for which the organisation’s credits stand in. */
   #asRuled(executor: Executor, mode: PaymentMode, member: string | undefined): Resolved {
     const found = this.#options.credentials.find(refOf(executor, mode, member));
-    if (found.state !== 'none') return { mode, found };
-    if (mode === 'api_key' && executor.modes.includes('credits')) {
+    if (isThere(found)) return { mode, found };
+    if (mode === 'api_key' && found.state === 'none' && executor.modes.includes('credits')) {
       const credits = this.#options.credentials.find(refOf(executor, 'credits', member));
       const fallback = `no api_key was ever configured for ${executor.id}: this turn is paid by credits`;
-      if (credits.state !== 'none') return { mode: 'credits', found: credits, fallback };
+      if (isThere(credits)) return { mode: 'credits', found: credits, fallback };
     }
     const whose =
       mode === 'oauth'
@@ -207,4 +208,8 @@ export class Admission {
 
 function refOf(executor: Executor, mode: PaymentMode, member: string | undefined): CredentialRef {
   return { executor: executor.id, mode, ...(mode === 'oauth' && { member }) };
+}
+
+function isThere(found: Found): found is There {
+  return found.state === 'ready' || found.state === 'awaited';
 }

@@ -58,3 +58,12 @@ function withoutProxyAtHome(env: Record<string, string>): void {
   const all = [...new Set([...known, '127.0.0.1', 'localhost', '::1'])].join(',');
   Object.assign(env, { NO_PROXY: all, no_proxy: all });
 }
+
+/** What the address of a web proxy tells besides: executors inherit it, and may print it. */
+export function proxyPasswords(env: Environment): Secret[] {
+  return Object.entries(env).flatMap(([name, value]) => {
+    if (!/^https?_proxy$/i.test(name) || value === undefined || !URL.canParse(value)) return [];
+    const { password } = new URL(value);
+    return password === '' ? [] : [new Secret(decodeURIComponent(password)), new Secret(password)];
+  });
+}

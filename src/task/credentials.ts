@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import { parseJsonObject } from '../base/json.ts';
 import { Secret } from '../base/secret.ts';
 import type { ProviderCredentials } from '../credentials/provider-credentials.ts';
 import type { Credential, Executor } from '../kit/executor.ts';
@@ -6,14 +7,17 @@ import { DaemonError } from '../protocol/errors.ts';
 import { invalidField } from '../protocol/invalid-params.ts';
 import { PaymentMode, type CredentialRef } from '../protocol/payment.ts';
 import type { Store } from '../store/store.ts';
+import { secretsOf } from './credential-secrets.ts';
 import type { Refreshed, RefreshedCredentials } from './refreshed-credentials.ts';
 
-/** What the computer can show a provider: given, given to an earlier daemon and not yet to this one, or never given. */
+/** What the computer can show a provider: given; given to an earlier daemon and not yet to this one; taken back; never given. */
 export type Found =
   | { readonly state: 'ready'; readonly credential: Credential; readonly lease?: string }
-  | { readonly state: 'awaited' | 'none' };
+  | { readonly state: 'awaited' | 'cleared' | 'none' };
 
-type Given = Pick<Credential, 'value' | 'isFile'>;
+interface Given extends Pick<Credential, 'value' | 'isFile'> {
+  readonly secrets: readonly Secret[];
+}
 
 interface CredentialsOptions {
   readonly store: Store;
@@ -31,19 +35,24 @@ interface CredentialsOptions {
 export class Credentials {
   readonly #options: CredentialsOptions;
   readonly #given = new Map<string, Given>();
-  readonly #known: Set<string>;
+  /** Each that was ever given: whether it still is. */
+  readonly #known: Map<string, 'given' | 'cleared'>;
   /** Which turn uses a credential file: two at once would refresh it from under each other. */
   readonly #leases = new Map<string, string>();
 
   constructor(options: CredentialsOptions) {
     this.#options = options;
-    this.#known = new Set(options.store.givenCredentials());
-    for (const { value, ...ref } of options.refreshed.list()) this.#given.set(keyOf(ref), { value, isFile: true });
+    const known = options.store.givenCredentials();
+    this.#known = new Map(known.map(({ key, isCleared }) => [key, isCleared ? 'cleared' : 'given']));
+    for (const { value, at, ...ref } of options.refreshed.list()) {
+      const isCurrent = known.some(({ key, givenAt, isCleared }) => key === keyOf(ref) && !isCleared && givenAt < at);
+      if (isCurrent) this.#hold(keyOf(ref), { value, isFile: true });
+    }
   }
 
   /** Every value that may not be told. */
   get all(): readonly Secret[] {
-    return [...this.#options.own.all, ...[...this.#given.values()].flatMap(secretsOf)];
+    return [...this.#options.own.all, ...[...this.#given.values()].flatMap(({ secrets }) => secrets)];
   }
 
   /** The one way to a credential: of (executor, mode), and with `oauth` of the member, never of another. */
@@ -51,13 +60,31 @@ export class Credentials {
     const key = keyOf(ref);
     const given = this.#given.get(key);
     if (given) {
-      const credential = { mode: ref.mode, ...given };
-      return { state: 'ready', credential, ...(given.isFile && { lease: key }) };
+      const { value, isFile } = given;
+      const credential = { mode: ref.mode, value, ...(isFile && { isFile }) };
+      return { state: 'ready', credential, ...(isFile && { lease: key }) };
     }
-    if (this.#known.has(key)) return { state: 'awaited' };
-    const own =
-      ref.member === undefined || ref.mode !== 'oauth' ? this.#options.own.of(ref.executor, ref.mode) : undefined;
-    return own ? { state: 'ready', credential: own } : { state: 'none' };
+    const known = this.#known.get(key);
+    if (known === 'given') return { state: 'awaited' };
+    const isAnybodys = ref.mode !== 'oauth' || ref.member === undefined;
+    const own = isAnybodys ? this.#options.own.of(ref.executor, ref.mode) : undefined;
+    if (own) return { state: 'ready', credential: own };
+    return { state: known ?? 'none' };
+  }
+
+  /** Those that the control plane gave, by name. */
+  list(): (CredentialRef & { state: 'ready' | 'awaited' })[] {
+    return [...this.#known]
+      .filter(([, state]) => state === 'given')
+      .map(([key]) => ({ ...refOf(key), state: this.#given.has(key) ? 'ready' : 'awaited' }));
+  }
+
+  /** Whether any was ever there for the executor, whoever's it is or was. */
+  hasAny({ id, modes }: Executor): boolean {
+    return (
+      [...this.#known.keys()].some((key) => refOf(key).executor === id) ||
+      modes.some((mode) => this.#options.own.of(id, mode) !== undefined)
+    );
   }
 
   /** Resolves when it is durable that there is one; its value is nowhere but in memory. */
@@ -65,9 +92,9 @@ export class Credentials {
     const definition = this.#check(ref);
     if (isFile && (ref.mode !== 'oauth' || definition.credentialFile === undefined))
       throw invalidField('isFile', `${ref.executor} cannot be given this credential as a file`);
-    if (isFile && !isJson(value)) throw invalidField('value', 'is not the JSON of a credential file');
+    if (isFile && !parseJsonObject(value)) throw invalidField('value', 'is not the JSON of a credential file');
     await this.#note(ref, true);
-    this.#given.set(keyOf(ref), { value: new Secret(value), ...(isFile && { isFile }) });
+    this.#hold(keyOf(ref), { value: new Secret(isFile ? value : value.trim()), ...(isFile && { isFile }) });
   }
 
   async clear(ref: CredentialRef): Promise<void> {
@@ -76,22 +103,16 @@ export class Credentials {
     this.#given.delete(keyOf(ref));
   }
 
-  /** Takes what an executor made of the file that it was given. It holds from now on. */
-  async refresh(refreshed: Refreshed): Promise<void> {
+  /**
+   * Takes what an executor made of the file `replaces` that it was given. The control plane is told in any case; it holds
+   * from now on unless another was given, or it was taken back, meanwhile.
+   */
+  async refresh(refreshed: Refreshed, replaces: (given: string) => boolean): Promise<void> {
     await this.#options.refreshed.add(refreshed);
-    this.#given.set(keyOf(refreshed), { value: refreshed.value, isFile: true });
-  }
-
-  /** Those that the control plane gave, by name. */
-  list(): (CredentialRef & { state: 'ready' | 'awaited' })[] {
-    return [...new Set([...this.#known, ...this.#given.keys()])]
-      .sort()
-      .map((key) => ({ ...refOf(key), state: this.#given.has(key) ? 'ready' : 'awaited' }));
-  }
-
-  /** Whether any was ever given for the executor, whoever's it is. */
-  hasAny(executor: string): boolean {
-    return [...this.#known, ...this.#given.keys()].some((key) => refOf(key).executor === executor);
+    const key = keyOf(refreshed);
+    const current = this.#given.get(key);
+    if (this.#known.get(key) !== 'given' || (current && !replaces(current.value.open()))) return;
+    this.#hold(key, { value: refreshed.value, isFile: true });
   }
 
   refreshed(): readonly Refreshed[] {
@@ -116,13 +137,16 @@ export class Credentials {
     for (const [lease, holder] of this.#leases) if (holder === turnId) this.#leases.delete(lease);
   }
 
+  #hold(key: string, given: Pick<Given, 'value' | 'isFile'>): void {
+    this.#given.set(key, { ...given, secrets: secretsOf(given) });
+  }
+
   async #note(ref: CredentialRef, isGiven: boolean): Promise<void> {
     const { store, clock } = this.#options;
     const key = keyOf(ref);
     const events = [{ type: 'credential.changed', data: { ...ref, given: isGiven } }] as const;
     await store.write('noteCredential', { key, isGiven, events, at: clock.now() });
-    if (isGiven) this.#known.add(key);
-    else this.#known.delete(key);
+    if (isGiven || this.#known.has(key)) this.#known.set(key, isGiven ? 'given' : 'cleared');
   }
 
   #check({ executor, mode, member }: CredentialRef): Executor {
@@ -146,24 +170,4 @@ function keyOf({ executor, mode, member }: CredentialRef): string {
 function refOf(key: string): CredentialRef {
   const [executor = '', mode, member] = key.split('/');
   return { executor, mode: PaymentMode.parse(mode), ...(member && { member }) };
-}
-
-/** What must not be told of a credential: all of it, and of a file each token in it. */
-export function secretsOf({ value, isFile }: Given): Secret[] {
-  return isFile ? [value, ...tokensIn(JSON.parse(value.open()))] : [value];
-}
-
-function tokensIn(json: unknown): Secret[] {
-  if (typeof json !== 'object' || json === null) return [];
-  return Object.entries(json).flatMap(([name, inner]: [string, unknown]) =>
-    typeof inner === 'string' ? (/token|secret|key/i.test(name) ? [new Secret(inner)] : []) : tokensIn(inner),
-  );
-}
-
-function isJson(text: string): boolean {
-  try {
-    return typeof JSON.parse(text) === 'object';
-  } catch {
-    return false;
-  }
 }

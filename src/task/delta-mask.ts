@@ -3,37 +3,62 @@ import type { ExecutorEvent } from '../protocol/events.ts';
 
 type Delta = Extract<ExecutorEvent, { type: 'message.delta' | 'tool.output' }>;
 
-/** Masks what comes in parts: a part's end that could be the beginning of a secret is held back until more is known. */
+interface Stream {
+  readonly mask: StreamMask;
+  last: Delta;
+}
+
+/** Fewer characters that a secret begins with tell nothing. */
+const leastHidden = 8;
+const maxStreams = 64;
+
+/**
+ * Masks what comes in parts: the end of a part that could be the beginning of a secret is held back until more of the same
+ * message or output comes, whatever is told in between.
+ */
 export class DeltaMask {
   readonly #mask: Mask;
-  #stream: StreamMask;
-  /** What the stream's parts are of. */
-  #last: Delta | undefined;
+  readonly #streams = new Map<string, Stream>();
 
   constructor(mask: Mask) {
     this.#mask = mask;
-    this.#stream = new StreamMask(mask);
   }
 
   /** The same events for the same events, however they come. */
   *pass(event: ExecutorEvent): Generator<ExecutorEvent> {
-    const isDelta = event.type === 'message.delta' || event.type === 'tool.output';
-    if (this.#last && !(isDelta && nameOf(event) === nameOf(this.#last))) yield* this.#release(this.#last);
-    if (!isDelta) {
-      yield event;
+    if (event.type === 'message.delta' || event.type === 'tool.output') {
+      yield* this.#part(event);
       return;
     }
-    this.#last = event;
-    const shown = this.#stream.push(Buffer.from(event.data.text)).toString();
-    if (shown !== '' || event.data.text === '') yield withText(event, shown);
+    for (const name of this.#endedBy(event)) yield* this.#end(name);
+    yield event;
   }
 
-  /** It did not go on as a secret. */
-  *#release(last: Delta): Generator<ExecutorEvent> {
-    const shown = this.#stream.flush().toString();
-    this.#last = undefined;
-    this.#stream = new StreamMask(this.#mask);
-    if (shown !== '') yield withText(last, shown);
+  /** One message follows another; an output ends with its call. */
+  #endedBy({ type, data }: ExecutorEvent): string[] {
+    if (type === 'tool.finished') return [`tool.output ${data.callId}`];
+    if (type !== 'message.added') return [];
+    return [...this.#streams.keys()].filter((name) => name.startsWith('message.delta'));
+  }
+
+  *#part(delta: Delta): Generator<ExecutorEvent> {
+    const name = nameOf(delta);
+    const stream = this.#streams.get(name) ?? { mask: new StreamMask(this.#mask), last: delta };
+    stream.last = delta;
+    this.#streams.set(name, stream);
+    const shown = stream.mask.push(Buffer.from(delta.data.text)).toString();
+    if (shown !== '' || delta.data.text === '') yield withText(delta, shown);
+    const [oldest] = this.#streams.keys();
+    if (this.#streams.size > maxStreams) yield* this.#end(oldest);
+  }
+
+  /** Its whole follows: of what is held back so much is shown as tells nothing. */
+  *#end(name: string | undefined): Generator<ExecutorEvent> {
+    const stream = name === undefined ? undefined : this.#streams.get(name);
+    if (!stream) return;
+    this.#streams.delete(name!);
+    const held = stream.mask.flush().toString();
+    if (held !== '') yield withText(stream.last, held.length < leastHidden ? held : '*'.repeat(held.length));
   }
 }
 

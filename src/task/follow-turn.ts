@@ -42,8 +42,10 @@ export async function followTurn(options: FollowOptions): Promise<{ ending: Endi
   const { graceMs, lineBytes: maxLineBytes } = limits;
   using watch = await ExitWatch.open({ hosts, stateDir, terminalId: id, hostId, graceMs, onExit: onChange, onFault });
   const secrets = JSON.parse(await readFile(files.secrets, 'utf8')) as string[]; // written by prepareLaunch
+  const others = [...services.secrets, ...services.credentials.all].map((secret) => secret.open());
   const parse = new Parse(await definition.parser(), {
-    mask: new Mask(secrets),
+    mask: new Mask([...secrets, ...others]),
+    seamMask: new Mask(secrets),
     usageCounts: definition.usageCounts,
     told: services.store.usageBefore(record.row),
   });

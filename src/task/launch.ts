@@ -1,7 +1,8 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { glob, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { isDiskFull } from '../base/files.ts';
+import { isDiskFull, writeFileAtomic } from '../base/files.ts';
+import { sha256 } from '../base/hash.ts';
 import { Secret } from '../base/secret.ts';
 import type { Executor } from '../kit/executor.ts';
 import type { Ending, Evidence, NewEvent } from '../protocol/events.ts';
@@ -11,7 +12,7 @@ import type { SpawnRequest } from '../pty-host/protocol.ts';
 import type { TaskRow, TurnRow } from '../store/rows.ts';
 import type { Admitted } from './admission.ts';
 import { childEnv } from './child-env.ts';
-import { secretsOf } from './credentials.ts';
+import { secretsOf } from './credential-secrets.ts';
 import { handOver, type HandOver } from './hand-over.ts';
 import type { TurnFiles } from './layout.ts';
 import { ownCredential, ownEnv, secretsIn, type TurnInputs } from './turn-inputs.ts';
@@ -33,6 +34,11 @@ export class LaunchFailure extends Error {
     this.ending = { outcome: 'failed', reason };
     this.evidence = { message };
   }
+}
+
+/** Another turn has what only one can have: it goes back to waiting. */
+export class Postponed extends Error {
+  override readonly name = 'Postponed';
 }
 
 export interface Launch {
@@ -64,6 +70,11 @@ export async function prepareLaunch(services: TurnServices, prepared: Prepared):
   const { definition, argv, version } = installed;
   const admitted = admit(services, definition, prepared);
   const { payment } = admitted;
+  const lease = payment.kind === 'configured' ? payment.lease : undefined;
+  if (lease !== undefined) {
+    if (services.credentials.isLeased(lease, turn.id)) throw new Postponed();
+    services.credentials.lease(lease, turn.id); // from the moment in which it was chosen
+  }
   const credential = payment.kind === 'configured' ? payment.credential : await services.offlineCredential();
   const files = services.layout.turn(turn.id);
   await openWorkspace(task);
@@ -84,8 +95,8 @@ export async function prepareLaunch(services: TurnServices, prepared: Prepared):
     configDir,
     tmpDir: files.tmp,
   });
-  const given = [token, ...secretsOf(credential), ...secretsIn(inputs), ...services.secrets];
-  const secrets = [...new Set(given.map((secret) => secret.open()))];
+  const own = [token, ...secretsOf(credential), ...secretsIn(inputs)];
+  const secrets = [...new Set(own.map((secret) => secret.open()))];
   const request: SpawnRequest = {
     id: turn.id,
     argv: [...argv, ...plan.args],
@@ -104,7 +115,8 @@ export async function prepareLaunch(services: TurnServices, prepared: Prepared):
     graceMs: services.limits.graceMs,
   };
   const planned = Object.entries(plan.files).map(([path, text]) => [join(configDir, path), text] as const);
-  await writePrivate(files.planned, JSON.stringify(planned.map(([path]) => path))); // before they are there
+  await files.removePlanned(); // of an earlier daemon, which planned otherwise
+  await writeFileAtomic(files.planned, JSON.stringify(planned.map(([path]) => path))); // before they are there
   await Promise.all([
     writePrivate(files.secrets, JSON.stringify(secrets)),
     writePrivate(files.launch, JSON.stringify(request)),
@@ -114,7 +126,12 @@ export async function prepareLaunch(services: TurnServices, prepared: Prepared):
     ...planned.map(([path, text]) => writePrivate(path, text)),
     ...(credential.isFile ? [writePrivate(files.credential, sha256(credential.value.open()))] : []),
   ]);
-  return { version, admitted, request, handOver: told, tokenHash: sha256(token.open()) };
+  return { version, admitted, request: masked(request, services), handOver: told, tokenHash: sha256(token.open()) };
+}
+
+/** The daemon's own secrets are added in its memory: in no turn's directory is any but its own. */
+function masked(request: SpawnRequest, { secrets }: TurnServices): SpawnRequest {
+  return { ...request, mask: [...request.mask, ...secrets.map((secret) => secret.open())] };
 }
 
 /** Asked again: since the turn was made, the policy or the credentials may have changed. */
@@ -155,9 +172,9 @@ export function launchNotes({ handOver: told, admitted: { fallback } }: Launch):
 }
 
 /** What was prepared before the launch was recorded: planned anew it could be another program, or none. */
-export async function readLaunch(files: TurnFiles): Promise<SpawnRequest> {
+export async function readLaunch(files: TurnFiles, services: TurnServices): Promise<SpawnRequest> {
   try {
-    return JSON.parse(await readFile(files.launch, 'utf8')) as SpawnRequest; // our own private file
+    return masked(JSON.parse(await readFile(files.launch, 'utf8')) as SpawnRequest, services); // our own private file
   } catch (error) {
     throw new LaunchFailure('spawn_failed', `what was to be launched is lost: ${String(error)}`);
   }
@@ -202,8 +219,4 @@ async function openWorkspace({ workspace, ownsWorkspace }: TaskRow): Promise<voi
   if (ownsWorkspace) await mkdir(workspace, { recursive: true });
   const found = await stat(workspace).catch(() => undefined);
   if (!found?.isDirectory()) throw new LaunchFailure('workspace_invalid', `${workspace} is not a directory any more`);
-}
-
-export function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }

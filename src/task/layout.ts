@@ -1,6 +1,7 @@
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeTree } from '../base/files.ts';
+import { parseJsonObject } from '../base/json.ts';
 import type { TaskId, TurnId } from '../protocol/ids.ts';
 
 /** Where a task and its turns have their private files below the state directory. */
@@ -30,7 +31,7 @@ export class Layout {
   }
 
   turn(turnId: TurnId): TurnFiles {
-    return new TurnFiles(join(this.turnsDir, turnId));
+    return new TurnFiles(join(this.turnsDir, turnId), join(this.stateDir, 'tmp', turnId));
   }
 
   terminalDir(terminalId: string): string {
@@ -38,12 +39,14 @@ export class Layout {
   }
 }
 
-/** A turn's private directory (0700), gone when its last event is recorded. */
+/** A turn's private directory (0700), gone when its last event is recorded; and its TMPDIR, which does not lead there. */
 export class TurnFiles {
   readonly dir: string;
+  readonly tmp: string;
 
-  constructor(dir: string) {
+  constructor(dir: string, tmp: string) {
     this.dir = dir;
+    this.tmp = tmp;
   }
 
   get prompt(): string {
@@ -85,22 +88,22 @@ export class TurnFiles {
     return join(this.dir, 'secrets');
   }
 
-  get tmp(): string {
-    return join(this.dir, 'tmp');
-  }
-
   async make(): Promise<void> {
-    await mkdir(this.tmp, { recursive: true, mode: 0o700 });
+    for (const path of [this.dir, this.tmp]) await mkdir(path, { recursive: true, mode: 0o700 });
   }
 
-  /** What was put into the executor's configuration for this turn may hold secrets. */
+  /** What was put into the executor's configuration for this turn may hold secrets. The executor may have put anything in its place. */
   async removePlanned(): Promise<void> {
     const planned = await readFile(this.planned, 'utf8').catch(() => '[]'); // not that far yet
-    for (const path of JSON.parse(planned) as string[]) await rm(path, { force: true });
+    const paths = parseJsonObject(planned) ?? [];
+    await Promise.all((paths as string[]).map((path) => rm(path, { recursive: true, force: true })));
   }
 
+  /** Removes all that it can before it throws. */
   async remove(): Promise<void> {
-    await this.removePlanned();
-    await removeTree(this.dir);
+    const steps = [this.removePlanned(), removeTree(this.tmp)];
+    const failed = (await Promise.allSettled(steps)).find(({ status }) => status === 'rejected');
+    if (failed?.status === 'rejected') throw failed.reason;
+    await removeTree(this.dir); // last: it says what else there is to remove
   }
 }

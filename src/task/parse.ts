@@ -11,6 +11,8 @@ const leastHidden = 8;
 
 interface ParseOptions {
   readonly mask: Mask;
+  /** What is looked for across the parts of a message: the same after a restart, for what is held back depends on it. Default: the same. */
+  readonly seamMask?: Mask;
   readonly usageCounts?: Executor['usageCounts'];
   /** What earlier turns of the conversation reported, in all. */
   readonly told?: TokenCounts;
@@ -28,10 +30,10 @@ export class Parse {
   #retryDelayMs: number | undefined;
   #isStuck = false;
 
-  constructor(parser: Parser<unknown>, { mask, usageCounts, told = noTokens }: ParseOptions) {
+  constructor(parser: Parser<unknown>, { mask, seamMask = mask, usageCounts, told = noTokens }: ParseOptions) {
     this.#parser = parser;
     this.#mask = mask;
-    this.#deltas = new DeltaMask(mask);
+    this.#deltas = new DeltaMask(seamMask);
     this.#usage = usageCounts === 'session' ? new SessionUsage(told) : undefined;
     this.#state = parser.start();
   }

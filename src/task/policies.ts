@@ -55,15 +55,20 @@ export class Policies {
   #check(policy: Policy): void {
     const { executors } = this.#options;
     const ids = executors.map(({ id }) => id);
-    for (const [id, { authMethod }] of Object.entries(policy.executors)) {
-      const executor = executors.find((known) => known.id === id);
+    const known = [...this.#options.models, ...policy.models];
+    for (const [id, { authMethod, disabledModels }] of Object.entries(policy.executors)) {
+      const executor = executors.find((each) => each.id === id);
       if (!executor) throw invalidField(`executors.${id}`, `no such executor; there are: ${ids.join(', ')}`);
       if (authMethod && !executor.modes.includes(authMethod))
         throw invalidField(`executors.${id}.authMethod`, `${id} can be paid by: ${executor.modes.join(', ')}`);
+      const unknown = disabledModels.find((model) => !known.some((each) => each.id === model));
+      if (unknown !== undefined) throw invalidField(`executors.${id}.disabledModels`, `no model ${unknown}`);
     }
-    for (const [index, { executors: users }] of policy.models.entries()) {
+    for (const [index, { id: model, executors: users }] of policy.models.entries()) {
       const unknown = users.find((id) => !ids.includes(id));
       if (unknown !== undefined) throw invalidField(`models.${index}.executors`, `no executor ${unknown}`);
+      if (policy.models.findIndex((each) => each.id === model) !== index)
+        throw invalidField(`models.${index}.id`, `${model} is there twice`);
     }
   }
 }

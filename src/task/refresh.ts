@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sha256 } from '../base/hash.ts';
+import { parseJsonObject } from '../base/json.ts';
 import { Secret } from '../base/secret.ts';
 import type { Executor } from '../kit/executor.ts';
 import type { NewEvent } from '../protocol/events.ts';
 import type { TurnRow } from '../store/rows.ts';
-import { sha256 } from './launch.ts';
 import type { TurnServices } from './turn-services.ts';
 
 /**
@@ -19,17 +20,10 @@ export async function takeRefreshed(
   if (lease === null || credentialFile === undefined) return [];
   const given = await readFile(layout.turn(id).credential, 'utf8').catch(() => undefined); // never launched
   const found = await readFile(join(layout.configDir(taskId, executor), credentialFile), 'utf8').catch(() => undefined); // removed by the executor
-  if (given === undefined || found === undefined || sha256(found) === given || !isWhole(found)) return [];
+  if (given === undefined || found === undefined || sha256(found) === given) return [];
+  if (!parseJsonObject(found)) return []; // an executor that was killed may have left half a file
   const ref = { executor, mode: 'oauth', ...(member !== null && { member }) } as const;
-  await credentials.refresh({ ...ref, refreshId: id, at: clock.now(), value: new Secret(found) });
+  const refreshed = { ...ref, refreshId: id, at: clock.now(), value: new Secret(found) };
+  await credentials.refresh(refreshed, (current) => sha256(current) === given);
   return [{ type: 'credential.refreshed', data: { ...ref, refreshId: id } }];
-}
-
-/** An executor that was killed may have left half a file. */
-function isWhole(text: string): boolean {
-  try {
-    return typeof JSON.parse(text) === 'object';
-  } catch {
-    return false;
-  }
 }

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { errnoOf, writeFileAtomic } from '../base/files.ts';
+import { parseJsonObject } from '../base/json.ts';
 import { Secret } from '../base/secret.ts';
 import type { CredentialRef } from '../protocol/payment.ts';
 
@@ -22,7 +23,7 @@ const Kept = z.object({
   value: z.string(),
 });
 
-/** Credential files that executors refreshed: each in a private file until the control plane has taken it, for the one before it is void. */
+/** Credential files that executors refreshed, the last of each: in a private file until the control plane has taken it, for the one before it is void. */
 export class RefreshedCredentials {
   readonly #dir: string;
   readonly #waiting = new Map<string, Refreshed>();
@@ -37,7 +38,9 @@ export class RefreshedCredentials {
     const texts = await Promise.all(
       names.filter((name) => name.endsWith('.json')).map((name) => readFile(join(dir, name), 'utf8')),
     );
-    const kept = texts.map((text) => Kept.parse(JSON.parse(text))).toSorted((one, other) => one.at - other.at);
+    const kept = texts
+      .flatMap((text) => Kept.safeParse(parseJsonObject(text)).data ?? []) // what is none of ours keeps no daemon from starting
+      .toSorted((one, other) => one.at - other.at);
     for (const { value, ...rest } of kept)
       refreshed.#waiting.set(rest.refreshId, { ...rest, mode: 'oauth', value: new Secret(value) });
     return refreshed;
@@ -48,7 +51,7 @@ export class RefreshedCredentials {
     return [...this.#waiting.values()];
   }
 
-  /** Resolves when it is durable. The same id again replaces it. */
+  /** Resolves when it is durable. Those of the same executor and member before it are void, and go. */
   async add(refreshed: Refreshed): Promise<void> {
     const { mode: _, ...rest } = refreshed;
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
@@ -57,6 +60,11 @@ export class RefreshedCredentials {
       JSON.stringify({ ...rest, value: refreshed.value.open() }),
     );
     this.#waiting.set(refreshed.refreshId, refreshed);
+    for (const { refreshId, executor, member } of this.list()) {
+      const isVoid =
+        executor === refreshed.executor && member === refreshed.member && refreshId !== refreshed.refreshId;
+      if (isVoid) await this.remove(refreshId);
+    }
   }
 
   /** Whether it waited. */

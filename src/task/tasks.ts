@@ -53,9 +53,8 @@ export class Tasks {
     const { store, layout, hosts, limits, log } = this.#options.services;
     const open = store.openTurns();
     const known = new Set<string>(open.map(({ id }) => id));
-    const leftovers = (await readdir(layout.turnsDir))
-      .filter((name) => !known.has(name))
-      .map((name) => TurnId.parse(name));
+    const names = (await readdir(layout.turnsDir)).filter((name) => !known.has(name));
+    const leftovers = names.flatMap((name) => TurnId.safeParse(name).data ?? []); // what else lies there is not ours
     await Promise.allSettled(leftovers.map((id) => layout.turn(id).removePlanned())); // before a turn makes them anew
     const strays = hosts.terminals().filter(({ id }) => !known.has(id));
     const clearing = [
@@ -148,8 +147,9 @@ export class Tasks {
   list({ limit, before }: Params<'task.list'>): { tasks: TaskSummary[]; more: boolean } {
     const { store } = this.#options.services;
     const found = store.tasks(limit + 1, before);
+    const waiting = this.#queue.waiting();
     return {
-      tasks: found.slice(0, limit).map((task) => this.#summary(task, [store.latestTurnOf(task.id)])),
+      tasks: found.slice(0, limit).map((task) => this.#summary(task, [store.latestTurnOf(task.id)], waiting)),
       more: found.length > limit,
     };
   }
@@ -254,10 +254,10 @@ export class Tasks {
     return task;
   }
 
-  #summary(task: TaskRow, rows: readonly TurnRow[]): TaskSummary {
+  #summary(task: TaskRow, rows: readonly TurnRow[], waiting = this.#queue.waiting()): TaskSummary {
     const { store } = this.#options.services;
     const turns = rows.map((row) =>
-      turnSummary(row, { prompt: store.promptOf(row.id) ?? '', waiting: this.#queue.waiting(row.id) }),
+      turnSummary(row, { prompt: store.promptOf(row.id) ?? '', waiting: waiting.get(row.id) }),
     );
     return { taskId: task.id, workspace: task.workspace, createdAt: task.createdAt, latestSeq: task.latestSeq, turns };
   }

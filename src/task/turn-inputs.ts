@@ -3,7 +3,7 @@ import { errnoOf } from '../base/files.ts';
 import { Secret } from '../base/secret.ts';
 import type { Credential } from '../kit/executor.ts';
 import type { Params } from '../protocol/methods.ts';
-import { secretsOf } from './credentials.ts';
+import { secretsOf } from './credential-secrets.ts';
 
 /** What a turn was given beside its prompt; kept in a private file, for it may hold secrets. */
 export type TurnInputs = Pick<Params<'task.create'>, 'env' | 'auth'>;
@@ -21,7 +21,7 @@ export async function readInputs(path: string): Promise<TurnInputs> {
 export function ownCredential({ auth }: TurnInputs): Credential | undefined {
   if (!auth) return undefined;
   const { mode, value, baseUrl } = auth;
-  return { mode, value: new Secret(value), ...(baseUrl !== undefined && { baseUrl }) };
+  return { mode, value: new Secret(value.trim()), ...(baseUrl !== undefined && { baseUrl }) };
 }
 
 /** The environment that came with the turn; what is secret in it is never told. */

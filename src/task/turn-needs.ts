@@ -13,11 +13,6 @@ export function lackOf(services: TurnServices, row: TurnRow, inputs: TurnInputs)
   return lease !== undefined && services.credentials.isLeased(lease, row.id) ? 'credential_in_use' : undefined;
 }
 
-/** The credential file that it is to have for itself while it runs. */
-export function leaseOf(services: TurnServices, row: TurnRow, inputs: TurnInputs): string | undefined {
-  return leaseIn(paymentOf(services, row, inputs));
-}
-
 function leaseIn(payment: Payment | undefined): string | undefined {
   return payment?.kind === 'configured' ? payment.lease : undefined;
 }

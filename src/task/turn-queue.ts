@@ -7,6 +7,13 @@ import type { Turn } from './turn.ts';
 const minRetryMs = 500;
 const maxRetryMs = 30_000;
 
+export interface Waiting {
+  readonly turn: Turn;
+  readonly reason: WaitReason;
+  /** 1 is next: of its workspace, or of all that wait for room. */
+  readonly position: number;
+}
+
 /** The turns that have not ended. Those of one workspace run one after another, others at once up to a limit. */
 export class TurnQueue {
   readonly #concurrency: number;
@@ -37,7 +44,7 @@ export class TurnQueue {
     );
     for (const turn of turns.toReversed()) {
       await turn.stop(cause);
-      if (turn.hasEnded) this.#open.delete(turn.id);
+      if (turn.hasEnded && !this.#running.has(turn.id)) this.#open.delete(turn.id); // one that runs still clears up
     }
     this.pump();
     return turns.map(({ id }) => id);
@@ -55,10 +62,9 @@ export class TurnQueue {
     await this.settled();
   }
 
-  /** Why a turn does not start, and its place among those of its workspace that wait; undefined when it does not wait. */
-  waiting(turnId: TurnId): { reason: WaitReason; position: number } | undefined {
-    const found = this.#waiting().get(turnId);
-    return found && { reason: found.reason, position: found.position };
+  /** Those that do not start yet: why, and their places. */
+  waiting(): ReadonlyMap<TurnId, Waiting> {
+    return this.#waiting();
   }
 
   /** Starts every turn whose turn it is. Called whenever that may have changed. */
@@ -75,9 +81,9 @@ export class TurnQueue {
     }
   }
 
-  #waiting(): Map<TurnId, { turn: Turn; reason: WaitReason; position: number }> {
+  #waiting(): Map<TurnId, Waiting> {
     const busy = new Set([...this.#running.keys()].map((id) => this.#open.get(id)?.workspace));
-    const waiting = new Map<TurnId, { turn: Turn; reason: WaitReason; position: number }>();
+    const waiting = new Map<TurnId, Waiting>();
     const places = new Map<string, number>();
     let free = this.#concurrency - this.#running.size;
     for (const turn of this.#open.values()) {
@@ -88,8 +94,9 @@ export class TurnQueue {
         free -= 1;
         continue;
       }
-      const position = (places.get(turn.workspace) ?? 0) + 1;
-      places.set(turn.workspace, position);
+      const line = reason === 'concurrency_limit' ? '' : turn.workspace; // for room they wait in one line
+      const position = (places.get(line) ?? 0) + 1;
+      places.set(line, position);
       waiting.set(turn.id, { turn, reason, position });
     }
     return waiting;
@@ -98,11 +105,11 @@ export class TurnQueue {
   #reasonToWait(turn: Turn, { isBusy, hasRoom }: { isBusy: boolean; hasRoom: boolean }): WaitReason | undefined {
     if (isBusy) return 'workspace_busy';
     if (turn.isLaunched) return undefined;
-    return turn.lacks ?? (hasRoom ? undefined : 'concurrency_limit');
+    if (!hasRoom) return 'concurrency_limit';
+    return turn.lacks;
   }
 
   #start(turn: Turn): void {
-    turn.claim();
     const run = this.#runUntilEnded(turn).finally(() => {
       this.#running.delete(turn.id);
       if (turn.hasEnded) this.#open.delete(turn.id);

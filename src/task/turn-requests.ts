@@ -12,8 +12,6 @@ import type { TurnServices } from './turn-services.ts';
 
 export interface TurnRequestsOptions {
   readonly services: TurnServices;
-  /** Variables by which executors take credentials and addresses. */
-  readonly credentialVariables: ReadonlySet<string>;
   /** Key of the HMACs by which a retried request is known. */
   readonly macKey: Secret;
 }
@@ -62,12 +60,22 @@ export class TurnRequests {
   }
 
   #admittedModel(executor: Executor, model: string | undefined, given: Given): string {
-    // A second credential beside the one that pays would win over it in some executors, or go along with it.
-    const name = Object.keys(given.env ?? {}).find((key) => this.#options.credentialVariables.has(key));
-    if (name !== undefined) {
-      throw invalidField(`env.${name}`, 'is how a credential reaches an executor: use auth, or credential.set');
+    const steering = Object.keys(given.env ?? {}).find((name) => isSteering(executor, name));
+    if (steering !== undefined) {
+      throw invalidField(
+        `env.${steering}`,
+        `steers ${executor.title} itself: who pays, and with which model, is said by auth, model and the policy`,
+      );
     }
     const { admission } = this.#options.services;
     return admission.admit({ executor, model, member: given.member, credential: ownCredential(given) }).model.id;
   }
+}
+
+/** A second credential beside the one that pays would win over it in some CLIs, go along with it in others. */
+function isSteering({ steeredBy, credentialVariables, baseUrlVariable }: Executor, name: string): boolean {
+  return (
+    [...Object.values(credentialVariables), baseUrlVariable].includes(name) ||
+    steeredBy.some((beginning) => name.startsWith(beginning))
+  );
 }

@@ -12,6 +12,7 @@ import {
   launchFailure,
   LaunchFailure,
   launchNotes,
+  Postponed,
   prepareLaunch,
   readLaunch,
   sessionToResume,
@@ -20,7 +21,7 @@ import {
 import type { TurnFiles } from './layout.ts';
 import { takeRefreshed } from './refresh.ts';
 import type { TurnInputs } from './turn-inputs.ts';
-import { lackOf, leaseOf } from './turn-needs.ts';
+import { lackOf } from './turn-needs.ts';
 import { TurnRecord, type RecordOptions } from './turn-record.ts';
 import type { TurnServices } from './turn-services.ts';
 
@@ -42,7 +43,7 @@ export class Turn {
   #stopCause: StopCause | null;
   /** Its ending is decided and being recorded: nothing is added to that. */
   #isEnding = false;
-  #waiting: WaitReason | undefined;
+  #waiting: WaitReason | null;
   #preparing: Promise<Launch> | undefined;
   /** The recording of a cancel before the launch. */
   #cancelling: Promise<void> | undefined;
@@ -55,6 +56,7 @@ export class Turn {
     this.#recorded = new TurnRecord(services, row);
     this.#fate = row.state === 'queued' ? 'queued' : 'launched';
     this.#stopCause = row.stopCause;
+    this.#waiting = row.waiting;
     if (row.lease !== null) services.credentials.lease(row.lease, row.id);
   }
 
@@ -91,17 +93,11 @@ export class Turn {
     return this.#fate === 'queued' ? lackOf(this.#services, this.#row, this.#inputs) : undefined;
   }
 
-  /** Takes what only one turn can have at a time; given back when it has ended. */
-  claim(): void {
-    const lease = this.#fate === 'queued' ? leaseOf(this.#services, this.#row, this.#inputs) : undefined;
-    if (lease !== undefined) this.#services.credentials.lease(lease, this.id);
-  }
-
   /** Told when the reason changes. */
   noteWaiting(reason: WaitReason): void {
     if (this.#fate !== 'queued' || this.#waiting === reason) return;
     this.#waiting = reason;
-    this.#record({}, [{ type: 'turn.waiting', data: { reason } }]).catch((error: unknown) => {
+    this.#record({ waiting: reason }, [{ type: 'turn.waiting', data: { reason } }]).catch((error: unknown) => {
       if (!this.#detached.signal.aborted) this.#services.log.warn({ err: error, turnId: this.id }, 'not recorded');
     });
   }
@@ -123,7 +119,7 @@ export class Turn {
       });
       await this.#end(ending, evidence);
     } catch (error) {
-      if (this.#detached.signal.aborted) return;
+      if (this.#detached.signal.aborted || error instanceof Postponed) return;
       if (!(error instanceof LaunchFailure)) throw error;
       if (this.#isCancelled) return this.#cancelling;
       await this.#end(error.ending, error.evidence);
@@ -212,7 +208,7 @@ export class Turn {
   /** Idempotent in the host, so that after a crash it is simply asked again. */
   async #spawn(prepared: Launch | undefined): Promise<void> {
     const { hosts, layout, containment, onStep } = this.#services;
-    const request = prepared?.request ?? (await readLaunch(this.#files));
+    const request = prepared?.request ?? (await readLaunch(this.#files, this.#services));
     for (;;) {
       const known = this.#row.hostId === null ? null : hosts.byId(this.#row.hostId);
       if (!known && (await readTerminalRecord(layout.stateDir, this.id))) return; // its host has died since: it is found how it ended
@@ -258,7 +254,9 @@ export class Turn {
     const host = this.#row.hostId === null ? undefined : hosts.byId(this.#row.hostId);
     void host?.forget(this.id).catch(() => undefined); // it only frees the host's memory
     await this.#preparing?.catch(() => undefined); // cancelled meanwhile: it still writes files
-    await this.#files.remove();
+    await this.#files.remove().catch((error: unknown) => {
+      log.error({ err: error, turnId: this.id }, 'not cleared away; the next start tries again');
+    });
     this.#services.credentials.release(this.id);
     onStep('cleanup.done');
   }
@@ -270,9 +268,14 @@ export class Turn {
 
   async #prepare(resumes: string | undefined): Promise<Launch> {
     try {
-      return await prepareLaunch(this.#services, { task: this.#task, turn: this.#row, inputs: this.#inputs, resumes });
+      const { signal } = this.#detached;
+      return await abortable(
+        signal,
+        prepareLaunch(this.#services, { task: this.#task, turn: this.#row, inputs: this.#inputs, resumes }),
+      );
     } catch (error) {
-      throw launchFailure(error);
+      this.#detached.signal.throwIfAborted();
+      throw error instanceof Postponed ? error : launchFailure(error);
     }
   }
 

@@ -47,8 +47,9 @@ export class ToolRegistry {
 
   /** Closes the calls that a killed daemon left open. */
   async recover(): Promise<void> {
-    const { store, clock } = this.#options;
+    const { store, clock, limits } = this.#options;
     if (store.hasOpenCalls) await store.write('interruptCalls', { at: clock.now() });
+    await store.write('dropOldAnswers', { before: clock.now() - limits.answersMs });
   }
 
   list(): readonly ToolListing[] {

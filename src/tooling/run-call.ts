@@ -18,6 +18,7 @@ export interface RunOptions {
     readonly outputBytes: number;
     readonly eventBytes: number;
     readonly callsPerTurn: number;
+    readonly answersMs: number;
   };
   /** What to mask in whatever a call says: the daemon's secrets, and the turn's. */
   readonly secretsOf: (turnId: TurnId | null) => Promise<readonly string[]>;
