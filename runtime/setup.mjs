@@ -25,7 +25,13 @@ const commands = {
   },
   start: async (args) => {
     await setUp([ownNode, packages, link, cli(executorIn(args))]);
-    return run(['--min-semi-space-size=4', path.join(root, 'src', 'main.ts'), 'start', ...args]); // as the launcher does
+    return run([
+      '--min-semi-space-size=4',
+      '--max-semi-space-size=4',
+      path.join(root, 'src', 'main.ts'),
+      'start',
+      ...args,
+    ]); // as the launcher does
   },
   test: async (args) => {
     await setUp([ownNode, packages, link, ...clis.map(cli)]);

@@ -2,39 +2,25 @@ import { join } from 'node:path';
 import { models } from '../executors/models.ts';
 import type { Clock } from './base/clock.ts';
 import type { Config } from './config/schema.ts';
-import { ProviderCredentials } from './credentials/provider-credentials.ts';
-import { versionOf } from './install/pinned-version.ts';
 import type { Executor } from './kit/executor.ts';
+import type { Rules } from './read-rules.ts';
 import type { Store } from './store/store.ts';
 import { Admission } from './task/admission.ts';
 import { Credentials } from './task/credentials.ts';
 import { InstalledExecutors } from './task/installed-executors.ts';
 import { Policies } from './task/policies.ts';
-import { RefreshedCredentials } from './task/refreshed-credentials.ts';
 
 interface OpenRulesOptions {
   readonly config: Config;
-  readonly env: Readonly<Record<string, string | undefined>>;
   readonly productDir: string;
   readonly executors: readonly Executor[];
   readonly clock: Clock;
+  readonly store: Store;
 }
-
-/** What has to be read before it is known what turns may run with. */
-export async function readRules({ config, env, productDir, executors }: OpenRulesOptions) {
-  const [own, refreshed, versions] = await Promise.all([
-    ProviderCredentials.open(executors, env, config.credentials.file),
-    RefreshedCredentials.open(join(config.stateDir, 'refreshed')),
-    Promise.all(executors.map(async ({ id }) => [id, await versionOf(id, productDir)] as const)),
-  ]);
-  return { own, refreshed, versions: Object.fromEntries(versions) };
-}
-
-type Read = Awaited<ReturnType<typeof readRules>>;
 
 /** What turns may run with: which executors there are, whose credentials, what the policy allows. */
-export function openRules(options: OpenRulesOptions, { own, refreshed, versions }: Read, store: Store) {
-  const { config, productDir, executors, clock } = options;
+export function openRules(options: OpenRulesOptions, { own, refreshed, versions }: Rules) {
+  const { config, productDir, executors, clock, store } = options;
   const credentials = new Credentials({ store, clock, executors, own, refreshed });
   const policies = new Policies({ store, clock, executors, models });
   const addresses = directBaseUrls(config);

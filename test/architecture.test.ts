@@ -54,7 +54,10 @@ const table: ImportTable = {
     'executors',
   ],
   'src/daemon.ts': 'everything',
+  'src/assemble.ts': 'everything',
+  'src/read-rules.ts': ['src/base', 'src/config', 'src/credentials', 'src/install', 'src/kit', 'src/task'], // a part of daemon.ts
   'src/open-rules.ts': [
+    'src/read-rules.ts',
     'executors',
     'src/base',
     'src/config',

@@ -237,6 +237,24 @@ test('[P11.3] a database that a newer harnessd wrote, or that is none, is refuse
   await rm(stateDir, { recursive: true });
 });
 
+test('a write that is no data is refused alone: what goes with it and what follows is written', async () => {
+  await using opened = await openStore();
+  const { store } = opened;
+  const one = await createTask(store, 'one');
+  const broken = { ...one, change: {}, events: [{ type: 'message.added', data: { text: () => 'a function' } }] };
+  const written = [
+    advance(store, one, 'a'),
+    store.write('advance', { ...broken, at: 1 } as never),
+    advance(store, one, 'b'),
+  ];
+  expect((await Promise.allSettled(written)).map(({ status }) => status)).toEqual([
+    'fulfilled',
+    'rejected',
+    'fulfilled',
+  ]);
+  await advance(store, one, 'c');
+});
+
 test('[P11.3] a database of any older schema is brought up to this one, with all that is in it', async () => {
   for (let version = 1; version < migrations.length; version += 1) {
     const stateDir = await mkdtemp(join(tmpdir(), 'hd-store-'));

@@ -76,8 +76,9 @@ describe('tools, called by a peer', () => {
     const { workspace } = (await peer.call('task.get', { taskId })) as { workspace: string };
     expect(await peer.call('tool.call', call)).toEqual({ callId: 'for-a-task', output: { workspace } });
     const events = await daemon.eventsUntil(taskId, ({ type }) => type === 'tool.finished');
-    expect(events.slice(-2).map(({ type, turnId, data }) => [type, turnId, data['callId']])).toEqual([
+    expect(events.slice(-3).map(({ type, turnId, data }) => [type, turnId, data['callId']])).toEqual([
       ['tool.called', null, 'for-a-task'],
+      ['tool.output', null, 'for-a-task'],
       ['tool.finished', null, 'for-a-task'],
     ]);
     await peer.call('task.delete', { taskId });

@@ -318,6 +318,19 @@ describe('a turn’s limits', () => {
   });
 });
 
+test('[P3.2] a provider that works again after it failed is given its time, though the executor says nothing of it', async () => {
+  await using daemon = await startFake({ flags: { 'turn-retry-ms': 1000 } });
+  const print = (line: object): string => `print ${JSON.stringify(JSON.stringify(line))}\n`;
+  const retry = print({ type: 'system', subtype: 'api_retry', attempt: 1, retry_delay_ms: 100, error_status: 429 });
+  const silent = print({ type: 'system', subtype: 'status' });
+  const [works, fails] = await Promise.all([
+    daemon.run({ prompt: `${retry}sleep 800\n${silent}sleep 800\n${silent}say again\nresult` }),
+    daemon.run({ prompt: `${retry}sleep 1500\n${retry}${forever}` }),
+  ]);
+  expect(works.ended.data).toMatchObject({ outcome: 'succeeded' });
+  expect(fails.ended.data).toMatchObject({ outcome: 'failed', reason: 'rate_limited' });
+});
+
 describe('over the death of the daemon', () => {
   test('[P3.4] the deadline and the idle time go on', async () => {
     await using daemon = await startFake({ flags: { 'turn-idle-ms': 4000 } });

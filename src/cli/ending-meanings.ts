@@ -10,6 +10,8 @@ export const endingMeanings: { readonly [O in Outcome]: { readonly [R in Reason<
     billing: 'the provider’s account has no credit or may not pay',
     model_not_found: 'the provider has no such model, or not for this credential',
     invalid_request: 'the provider refused the request itself',
+    refused: 'the model, or its provider, refused to answer',
+    too_long: 'the answer or the conversation was longer than the model allows',
     rate_limited: 'the provider answered too often that there were too many requests',
     provider_error: 'the provider failed (5xx) until the executor gave up',
     provider_unreachable: 'no connection to the provider could be made',

@@ -10,9 +10,13 @@ export function reasonOfStatus(status: number): Reason<'failed'> {
       return 'billing';
     case 404:
       return 'model_not_found';
+    case 413:
+      return 'too_long';
     case 429:
       return 'rate_limited';
+    case 408: // it waited for itself
+      return 'provider_error';
     default:
-      return status < 500 ? 'invalid_request' : 'provider_error';
+      return status >= 400 && status < 500 ? 'invalid_request' : 'provider_error';
   }
 }

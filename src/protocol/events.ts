@@ -10,6 +10,8 @@ export const endings = {
     'billing',
     'model_not_found',
     'invalid_request',
+    'refused',
+    'too_long',
     'rate_limited',
     'provider_error',
     'provider_unreachable',

@@ -62,7 +62,22 @@ export class Writer implements AsyncDisposable {
     }
     this.#committing = this.#queue;
     this.#queue = [];
-    this.#worker.postMessage({ units: this.#committing.map(({ unit }) => unit) } satisfies ToWriter);
+    try {
+      this.#worker.postMessage({ units: this.#committing.map(({ unit }) => unit) } satisfies ToWriter);
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  /** Something in the batch is no data: it alone is refused, the rest is sent again. */
+  #refuse(error: unknown): void {
+    const batch = this.#committing ?? [];
+    this.#committing = undefined;
+    const found = batch.filter(({ unit }) => !isData(unit));
+    const bad = found.length > 0 ? found : batch;
+    for (const { reject } of bad) reject(error);
+    this.#queue.unshift(...batch.filter((waiting) => !bad.includes(waiting)));
+    this.#commitNext();
   }
 
   #settle({ outcomes }: FromWriter): void {
@@ -99,4 +114,13 @@ export class Writer implements AsyncDisposable {
 function errorOf({ code, message }: NonNullable<FromWriter['outcomes'][number]['failure']>): DaemonError {
   if (code !== 'internal') return new DaemonError(code, message);
   return new DaemonError(code, 'a fault of the daemon; its log has the cause', { cause: new Error(message) });
+}
+
+function isData(value: unknown): boolean {
+  try {
+    structuredClone(value);
+    return true;
+  } catch {
+    return false;
+  }
 }

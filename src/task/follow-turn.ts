@@ -74,8 +74,8 @@ export async function followTurn(options: FollowOptions): Promise<{ ending: Endi
     const { lines, atEnd } = await reader.read();
     if (lines.length > 0) {
       onStep('parse.read');
-      await recordLines(options, parse, lines, { isOver: () => watch.exit !== undefined });
-      watchdog.touch(parse.retryDelayMs);
+      const told = await recordLines(options, parse, lines, { isOver: () => watch.exit !== undefined });
+      watchdog.touch(told === 0 ? 'silent' : parse.retryDelayMs);
       if (parse.isStuck && stopCause() === null) await stop('retry_limit');
     } else if (atEnd && exit) {
       onStep('exit.seen');
@@ -90,12 +90,13 @@ export async function followTurn(options: FollowOptions): Promise<{ ending: Endi
   }
 }
 
+/** How many events the lines gave. */
 async function recordLines(
   { services, record, stopCause, signal }: FollowOptions,
   parse: Parse,
   lines: readonly CaptureLine[],
   { partial = false, isOver }: { partial?: boolean; isOver: () => boolean },
-): Promise<void> {
+): Promise<number> {
   const { clock, onStep } = services;
   const events = lines.flatMap((line) => parse.line(line, { partial }));
   onStep('parse.folded');
@@ -106,6 +107,7 @@ async function recordLines(
     { signal, isUrgent: () => isOver() || stopCause() !== null }, // an ending that waits behind it must not wait for the disk
   );
   onStep('parse.committed');
+  return events.length;
 }
 
 async function conclude(

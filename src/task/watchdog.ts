@@ -32,10 +32,11 @@ export class Watchdog implements Disposable {
     this.#timer = setInterval(() => void this.#tick(), Math.min(maxTickMs, Math.max(50, options.limits.idleMs / 4)));
   }
 
-  /** The executor said something; `retryDelayMs` if it was that it waits to ask its provider again. */
-  touch(retryDelayMs?: number): void {
+  /** The executor said something: milliseconds if it was that it waits to ask its provider again; `silent` if it tells nothing of that. */
+  touch(retryDelayMs: number | 'silent' | undefined): void {
     const { clock, limits, onLimit } = this.#options;
     this.#activeAt = clock.now();
+    if (retryDelayMs === 'silent') return;
     this.#retryingSince = retryDelayMs === undefined ? undefined : (this.#retryingSince ?? this.#activeAt);
     if (retryDelayMs !== undefined && this.#activeAt - this.#retryingSince! + retryDelayMs > limits.retryMs)
       onLimit('retry_limit');

@@ -53,7 +53,15 @@ export async function runCall(call: OpenCall<Answer>, options: RunOptions): Prom
       ...(workspace !== undefined && { workspace }),
       signal: call.signal,
       services,
-      progress: (text) => request.onProgress?.(mask.text(text)),
+      progress: (text) => {
+        if (call.signal.aborted) return; // its end is told, or about to be
+        const told = mask.text(text);
+        request.onProgress?.(told);
+        const events = [{ type: 'tool.output', data: { callId: id, text: told } }] as const;
+        store.write('record', { taskId, turnId, events, at: clock.now() }).catch((error: unknown) => {
+          log.warn({ err: error, callId: id }, 'progress was not recorded');
+        });
+      },
     },
     mask,
     limits: { ...limits, ...tool.limits },

@@ -81,6 +81,7 @@ export class BenchDaemon implements AsyncDisposable {
     const main = join(productDir, 'src', 'main.ts');
     const args = [
       '--min-semi-space-size=4',
+      '--max-semi-space-size=4',
       main,
       '--state-dir',
       scratch.stateDir,

@@ -84,8 +84,11 @@ export async function lines(path: string): Promise<string[]> {
 }
 
 /** What is told of the calls of our own tools. */
+/** How calls begin and end, without what they say in between. */
 export const calls = (events: readonly StoredEvent[]): [string, unknown][] =>
-  events.filter(({ type }) => type.startsWith('tool.')).map(({ type, data }) => [type, data['name'] ?? data['reason']]);
+  events
+    .filter(({ type }) => type.startsWith('tool.') && type !== 'tool.output')
+    .map(({ type, data }) => [type, data['name'] ?? data['reason']]);
 
 /** An error as the table documents it. */
 export function told(code: ErrorCode, data: object = {}) {
@@ -93,10 +96,10 @@ export function told(code: ErrorCode, data: object = {}) {
   return { code: number, message: expect.any(String) as string, data: { code, fault, retry, ...data } };
 }
 
-/** The events of a call, when the last of them is there. */
+/** How a call began and ended, when it has ended. */
 export async function callStory(peer: Peer, callId: string): Promise<[string, StoredEvent['data']][]> {
   const { subscription } = await peer.call('event.subscribe', {});
-  const isOf = ({ data }: StoredEvent): boolean => data['callId'] === callId;
+  const isOf = ({ type, data }: StoredEvent): boolean => data['callId'] === callId && type !== 'tool.output';
   await peer.find(() => peer.events.find((event) => isOf(event) && /finished|interrupted/.test(event.type)));
   await peer.call('event.unsubscribe', { subscription });
   const byId = new Map(peer.events.filter(isOf).map((event) => [event.id, event]));
