@@ -15,6 +15,13 @@ const scratch = path.join(root, '.setup');
 const clisFolder = path.join(root, 'executors', 'cli');
 const clis = fs.readdirSync(clisFolder).filter((name) => fs.existsSync(path.join(clisFolder, name, 'package.json')));
 const defaultExecutor = 'claude';
+/** As the launcher has them. */
+const nodeFlags = [
+  '--min-semi-space-size=4',
+  '--max-semi-space-size=4',
+  '--preserve-symlinks',
+  '--preserve-symlinks-main',
+];
 const nodeLink = path.join(root, 'node_modules', '.bin', 'node');
 
 const commands = {
@@ -25,13 +32,7 @@ const commands = {
   },
   start: async (args) => {
     await setUp([ownNode, packages, link, cli(executorIn(args))]);
-    return run([
-      '--min-semi-space-size=4',
-      '--max-semi-space-size=4',
-      path.join(root, 'src', 'main.ts'),
-      'start',
-      ...args,
-    ]); // as the launcher does
+    return run([...nodeFlags, path.join(root, 'src', 'main.ts'), 'start', ...args]);
   },
   test: async (args) => {
     await setUp([ownNode, packages, link, ...clis.map(cli)]);

@@ -82,6 +82,8 @@ export class BenchDaemon implements AsyncDisposable {
     const args = [
       '--min-semi-space-size=4',
       '--max-semi-space-size=4',
+      '--preserve-symlinks',
+      '--preserve-symlinks-main',
       main,
       '--state-dir',
       scratch.stateDir,
