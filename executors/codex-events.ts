@@ -40,7 +40,7 @@ function fold(state: State, line: Line): Step<State> {
 
 /** Not final: it tells of a retry, or of what `turn.failed` then says again. */
 function foldError(state: State, message: string): Step<State> {
-  const retry = /^Reconnecting\.\.\. (?:(\d+)\/(\d+)|.*?) \((.*)\)$/s.exec(message);
+  const retry = /^Reconnecting\.\.\. (?:(\d{1,9})\/(\d{1,9})|.*?) \((.*)\)$/s.exec(message);
   if (!retry) return { state: { ...state, fault: message }, events: [warning(message)] };
   const [, attempt, maxAttempts, fault = ''] = retry;
   const retries = attempt === undefined ? state.retries + 1 : Number(attempt);
@@ -204,13 +204,17 @@ function statusIn(message: string): number | undefined {
   return status === undefined ? undefined : Number(status);
 }
 
+const disconnected = 'stream disconnected before completion: ';
+
 /** It tells the status of few answers: of others it has words of its own, and of a refused request the provider's alone. */
 const words: readonly (readonly [RegExp, Reason<'failed'>])[] = [
-  [
-    /^(Connection failed|request timed out|stream disconnected before completion: error sending request)/,
-    'provider_unreachable',
-  ],
-  [/^(stream disconnected before completion|Error while reading the server response)/, 'stream_cut'],
+  [/^Incomplete response\b.*: content_filter\b/, 'refused'],
+  [/\bflagged for possible\b|\bpolicy violation\b/, 'refused'],
+  [/^Incomplete response\b.*: max_output_tokens\b/, 'too_long'],
+  [/^Codex ran out of room in the model.s context window/, 'too_long'],
+  [/^(Connection failed|request timed out|error sending request)/, 'provider_unreachable'],
+  [/^(Transport error|stream closed|websocket closed|idle timeout|Failed to parse SSE event)/, 'stream_cut'],
+  [/^Error while reading the server response/, 'stream_cut'],
   [/^(rate limit exceeded|You.ve hit your usage limit)/, 'rate_limited'],
   [/^Quota exceeded/, 'billing'],
   [/experiencing high demand|^Selected model is at capacity|^Incomplete response/, 'provider_error'],
@@ -221,5 +225,7 @@ const words: readonly (readonly [RegExp, Reason<'failed'>])[] = [
 function reasonOf(message: string): Reason<'failed'> {
   const status = statusIn(message);
   if (status !== undefined) return reasonOfStatus(status);
-  return words.find(([pattern]) => pattern.test(message))?.[1] ?? 'invalid_request';
+  const isDisconnected = message.startsWith(disconnected); // or the provider said itself, within its answer, why it broke off
+  const told = isDisconnected ? message.slice(disconnected.length) : message;
+  return words.find(([pattern]) => pattern.test(told))?.[1] ?? (isDisconnected ? 'provider_error' : 'invalid_request');
 }

@@ -58,12 +58,14 @@ const Item = z.discriminatedUnion('type', [
 ]);
 export type Item = z.infer<typeof Item>;
 
+const count = z.int().nonnegative();
+
 /** Of the whole thread, earlier turns included. `input_tokens` counts what was read from a cache or written to one as well. */
 export const Usage = z.object({
-  input_tokens: z.int(),
-  cached_input_tokens: z.int().default(0),
-  cache_write_input_tokens: z.int().default(0),
-  output_tokens: z.int(),
+  input_tokens: count,
+  cached_input_tokens: count.default(0),
+  cache_write_input_tokens: count.default(0),
+  output_tokens: count,
 });
 export type Usage = z.infer<typeof Usage>;
 

@@ -13,8 +13,17 @@ const reasonsOfExit: Readonly<Record<number, Reason<'failed'>>> = { 41: 'auth', 
 
 /** By the error's words, where there is no HTTP status: the first that fits. */
 const reasonsOfWords: readonly (readonly [RegExp, Reason<'failed'>])[] = [
+  [/^The model response was blocked due to /, 'refused'],
+  [/^Model response was truncated because it exceeded the token limit/, 'too_long'],
   [/without a finish reason|terminated|premature close|incomplete json/i, 'stream_cut'],
   [/fetch failed|ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EPROTO|UND_ERR|ERR_SSL/, 'provider_unreachable'],
+];
+
+/** Where the words say more than the status. */
+const wordsOfStatus: readonly (readonly [RegExp, Reason<'failed'>])[] = [
+  [/API key (not valid|expired)|API_KEY_INVALID/, 'auth'],
+  [/prepayment credits are depleted/i, 'billing'],
+  [/input token count.* exceeds the maximum number of tokens/i, 'too_long'],
 ];
 
 /** A signal makes it exit with 0 and no result; an error may as well exit with 0: the result and the exit decide together. */
@@ -46,8 +55,7 @@ function statusOf(message: string, { code }: Exit): number | undefined {
 function reasonOf(told: Told, status: number | undefined, { code, signal }: Exit): Reason<'failed'> {
   const { result, error } = told;
   const message = result?.error?.message ?? error ?? '';
-  if (status !== undefined)
-    return /API key (not valid|expired)|API_KEY_INVALID/.test(message) ? 'auth' : reasonOfStatus(status);
+  if (status !== undefined) return wordsOfStatus.find(([words]) => words.test(message))?.[1] ?? reasonOfStatus(status);
   if (signal !== null) return 'executor_killed';
   const ofExit = reasonsOfExit[code ?? 0];
   if (ofExit) return ofExit;

@@ -64,19 +64,20 @@ function foldOther(state: State, line: Line): Step<State> {
   }
 }
 
-const kinds: Readonly<Record<string, ToolKind>> = {
-  run_shell_command: 'execute',
-  read_file: 'read',
-  read_many_files: 'read',
-  list_directory: 'read',
-  write_file: 'edit',
-  replace: 'edit',
-  glob: 'search',
-  grep_search: 'search',
-  google_web_search: 'search',
-  web_fetch: 'fetch',
-  write_todos: 'think',
-};
+/** A map, for the names are the model's: any object has a `constructor`. */
+const kinds: ReadonlyMap<string, ToolKind> = new Map([
+  ['run_shell_command', 'execute'],
+  ['read_file', 'read'],
+  ['read_many_files', 'read'],
+  ['list_directory', 'read'],
+  ['write_file', 'edit'],
+  ['replace', 'edit'],
+  ['glob', 'search'],
+  ['grep_search', 'search'],
+  ['google_web_search', 'search'],
+  ['web_fetch', 'fetch'],
+  ['write_todos', 'think'],
+]);
 const Path = z.string().min(1);
 
 function calls({
@@ -84,7 +85,7 @@ function calls({
   tool_name: name,
   parameters: input,
 }: Extract<Line, { type: 'tool_use' }>): ExecutorEvent[] {
-  const kind = kinds[name];
+  const kind = kinds.get(name);
   const { file_path: file, dir_path: folder } = z
     .object({ file_path: Path.optional().catch(undefined), dir_path: Path.optional().catch(undefined) })
     .catch({})

@@ -12,7 +12,8 @@ interface SettingsOptions {
 export function settingsFile({ auth, mcp }: SettingsOptions): string {
   return JSON.stringify({
     // The workspace is trusted by `--skip-trust` alone, which counts only after the settings are read: its own never do.
-    security: { auth: { selectedType: auth }, folderTrust: { enabled: true } },
+    // `useExternal`: the credential is not looked for, which would fill the environment from the next `.gemini/.env` in or above the workspace.
+    security: { auth: { selectedType: auth, useExternal: true }, folderTrust: { enabled: true } },
     privacy: { usageStatisticsEnabled: false },
     telemetry: { enabled: false },
     general: {
@@ -21,7 +22,7 @@ export function settingsFile({ auth, mcp }: SettingsOptions): string {
       enableAutoUpdateNotification: false,
       sessionRetention: { enabled: false }, // a conversation is kept as long as its task
     },
-    advanced: { ignoreLocalEnv: true }, // a workspace's `.env` is its programs', not the CLI's
+    advanced: { ignoreLocalEnv: true }, // nor `.env`: it is the workspace's programs'
     context: { fileName: ['AGENTS.md', 'GEMINI.md'] },
     mcpServers: {
       [mcp.name]: { httpUrl: mcp.url, headers: { Authorization: `Bearer ${mcp.token.open()}` }, trust: true },

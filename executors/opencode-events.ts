@@ -28,6 +28,12 @@ const compacted: ExecutorEvent = {
   data: { code: 'conversation_compacted', message: 'the conversation was shortened to fit the model' },
 };
 
+/** How a model ends a step without having done what it was asked. */
+const reasonsOfStep: ReadonlyMap<string, Reason<'failed'>> = new Map([
+  ['length', 'too_long'],
+  ['content-filter', 'refused'],
+]);
+
 const start = (): State => ({
   session: undefined,
   open: [],
@@ -148,18 +154,19 @@ function messageOf({ error, retry, broken, reason, toolError }: State): string |
 
 function reasonOf({ error, retry, broken, reason }: State, { code, signal }: Exit): Reason<'failed'> {
   const status = error?.data.statusCode ?? retry?.answered;
+  if (error?.name === 'ContextOverflowError') return 'too_long';
   if (status !== undefined && status >= 400) return reasonOfStatus(status);
   if (retry) return status === undefined ? 'provider_unreachable' : 'stream_cut';
   if (error) return reasonOfMessage(error);
   if (broken > 0) return 'stream_cut';
   if (signal !== null || (code !== null && code > 128)) return 'executor_killed';
-  return code === 0 && reason !== undefined ? 'executor_error' : 'executor_exited';
+  if (code !== 0 || reason === undefined) return 'executor_exited';
+  return reasonsOfStep.get(reason) ?? 'executor_error';
 }
 
 /** Where no status is told: as the CLI words it. */
 function reasonOfMessage({ name, data: { message = '' } }: ErrorOf): Reason<'failed'> {
   if (name === 'ProviderAuthError') return 'auth';
-  if (name === 'ContextOverflowError') return 'invalid_request';
   if (/Cannot connect to API|Unable to connect|fetch failed|ECONNREFUSED|ENOTFOUND/i.test(message))
     return 'provider_unreachable';
   return /connection (reset|closed|lost)|terminated|SSE read timed out/i.test(message)

@@ -8,7 +8,7 @@ const Text = Said.extend({
   metadata: z.object({ compaction_continue: z.boolean().optional() }).optional(),
 });
 
-const count = z.int().nonnegative();
+const count = z.uint32(); // two together are a count as well
 const Used = z.object({
   tokens: z.object({
     input: count,
@@ -65,9 +65,9 @@ export const Line = z.discriminatedUnion('type', [
   z.object({ type: z.literal('harnessd.step'), part: Used }), // of a sub-agent
   z.object({
     type: z.literal('harnessd.retry'),
-    attempt: z.int(),
+    attempt: count,
     message: z.string(),
-    delayMs: z.number(),
+    delayMs: z.number().nonnegative(),
     answered: z.int().optional(),
   }),
 ]);

@@ -48,7 +48,10 @@ export default async function watch(): Promise<object> {
     if (status === 'running' && !calls.has(callID) && !agents.has(sessionID)) {
       const tell = (): void => say({ type: 'harnessd.tool', sessionID, tool, callID, input });
       calls.set(callID, setTimeout(tell, quickMs));
-    } else if (status === 'completed' || status === 'error') clearTimeout(calls.get(callID));
+    } else if (status === 'completed' || status === 'error') {
+      clearTimeout(calls.get(callID));
+      calls.delete(callID);
+    }
   };
 
   const onStep = ({ sessionID, tokens, cost }: StepPart): void => {

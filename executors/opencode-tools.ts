@@ -2,25 +2,25 @@ import { z } from 'zod';
 import type { ExecutorEvent, ToolKind } from '../src/kit/executor.ts';
 import type { ToolPart } from './opencode-output.ts';
 
-/** OpenCode's own tools; those of MCP servers have their server's name before theirs. */
-const kinds: Readonly<Record<string, ToolKind>> = {
-  bash: 'execute',
-  read: 'read',
-  list: 'read',
-  write: 'edit',
-  edit: 'edit',
-  multiedit: 'edit',
-  patch: 'edit',
-  apply_patch: 'edit',
-  glob: 'search',
-  grep: 'search',
-  codesearch: 'search',
-  webfetch: 'fetch',
-  websearch: 'fetch',
-  task: 'think',
-  todowrite: 'think',
-  todoread: 'think',
-};
+/** OpenCode's own tools; those of MCP servers have their server's name before theirs. A map, for the names are the model's. */
+const kinds: ReadonlyMap<string, ToolKind> = new Map([
+  ['bash', 'execute'],
+  ['read', 'read'],
+  ['list', 'read'],
+  ['write', 'edit'],
+  ['edit', 'edit'],
+  ['multiedit', 'edit'],
+  ['patch', 'edit'],
+  ['apply_patch', 'edit'],
+  ['glob', 'search'],
+  ['grep', 'search'],
+  ['codesearch', 'search'],
+  ['webfetch', 'fetch'],
+  ['websearch', 'fetch'],
+  ['task', 'think'],
+  ['todowrite', 'think'],
+  ['todoread', 'think'],
+]);
 
 /** What the CLI makes of a call of a tool that is not there, or with an input that is not right. */
 const refused = 'invalid';
@@ -32,7 +32,7 @@ export interface Call {
 }
 
 export function called({ tool, callID, input }: Call): ExecutorEvent {
-  const kind = kinds[tool];
+  const kind = kinds.get(tool);
   const paths = kind === undefined ? [] : pathsOf(input);
   return {
     type: 'tool.called',

@@ -42,7 +42,7 @@ export const opencode = defineExecutor({
       OPENCODE_DISABLE_LSP_DOWNLOAD: '1',
     },
     files: {
-      [configFile]: JSON.stringify(configOf(request)),
+      [configFile]: literally(JSON.stringify(configOf(request))),
       // Else it asks the npm registry for its plugin library at every start, and waits for the answer.
       'config/opencode/package-lock.json': JSON.stringify({
         packages: { '': { dependencies: { '@opencode-ai/plugin': '*' } } },
@@ -54,6 +54,9 @@ export const opencode = defineExecutor({
 
   parser: async () => (await import('./opencode-events.ts')).parser,
 });
+
+/** It puts variables and files in place of `{env:…}` and `{file:…}` before it reads the JSON: in a credential or a path they are text. */
+const literally = (json: string): string => json.replaceAll(/\{(?=env:|file:)/g, '\\u007b');
 
 function configOf({ model, credential, mcp, workspace }: PlanRequest): object {
   const root = (credential.baseUrl ?? 'https://openrouter.ai/api').replace(/\/+$/, '').replace(/\/v1$/, '');

@@ -69,7 +69,8 @@ export async function startDaemon(
     openSecretFile(join(stateDir, 'mac-key')),
     readRules({ config, env, productDir, executors }),
   ]);
-  return (await assembling).assemble({
+  const { assemble } = await assembling;
+  return await assemble({
     config,
     env,
     executors,

@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { answeringProvider } from './support/answering-provider.ts';
 import { by, only, processesOf, startOf, texts } from './support/turns.ts';
 import { prepareDaemon, startDaemon, type TestDaemon } from './support/daemon.ts';
 
@@ -133,5 +134,36 @@ test(
     });
     for (const { events, ended, turnId } of [unknown, unreachable])
       expect(ended.at - startOf(events, turnId).at).toBeLessThan(30_000);
+  },
+);
+
+test(
+  '[P3.2] a provider that says within its answer why it breaks off ends the turn as that',
+  { timeout: 60_000 },
+  async () => {
+    const incomplete = (reason: string) => ({
+      type: 'response.incomplete',
+      response: { incomplete_details: { reason } },
+    });
+    const message = 'The server had an error while processing your request.';
+    const failed = { type: 'response.failed', response: { error: { code: 'server_error', message } } };
+    const ends = {
+      unsafe: [incomplete('content_filter'), 'refused'],
+      long: [incomplete('max_output_tokens'), 'too_long'],
+      unlucky: [failed, 'provider_error'],
+    } as const;
+    await using provider = await answeringProvider(({ body }) => {
+      const [end] = Object.entries(ends).find(([prompt]) => body.includes(`please be ${prompt}`))![1];
+      const stream = [{ type: 'response.created', response: {} }, end].map(({ type, response }) => {
+        const data = { type, response: { id: 'resp_1', ...response } };
+        return `event: ${type}\ndata: ${JSON.stringify(data)}\n\n`;
+      });
+      return { body: stream.join('') };
+    });
+    const env = { OPENAI_API_KEY: 'sk-proj-nobody-hears-of-it', OPENAI_BASE_URL: `${provider.url}/v1` };
+    await using daemon = await startDaemon({ ...by('codex'), env });
+    const runs = Object.keys(ends).map((prompt) => daemon.run({ prompt: `please be ${prompt}` }));
+    const ended = (await Promise.all(runs)).map(({ ended: { data } }) => [data['outcome'], data['reason']]);
+    expect(ended).toEqual(Object.values(ends).map(([, reason]) => ['failed', reason]));
   },
 );

@@ -80,7 +80,7 @@ describe('the ending', () => {
     [402, 'billing'],
     [403, 'auth'],
     [404, 'model_not_found'],
-    [413, 'invalid_request'],
+    [413, 'too_long'],
     [429, 'rate_limited'],
     [502, 'provider_error'],
     [529, 'provider_error'],
@@ -107,6 +107,17 @@ describe('the ending', () => {
     ['stream disconnected before completion: error sending request', 'provider_unreachable'],
     ['stream disconnected before completion: idle timeout waiting for SSE', 'stream_cut'],
     ['stream disconnected before completion: stream closed before response.completed', 'stream_cut'],
+    [
+      'stream disconnected before completion: Transport error: network error: error decoding response body',
+      'stream_cut',
+    ],
+    ['stream disconnected before completion: Incomplete response returned, reason: content_filter', 'refused'],
+    ['stream disconnected before completion: Incomplete response returned, reason: max_output_tokens', 'too_long'],
+    ['stream disconnected before completion: Incomplete response returned, reason: new', 'provider_error'],
+    ['stream disconnected before completion: The server had an error processing your request.', 'provider_error'],
+    ['Incomplete response returned, reason: content_filter', 'refused'],
+    ['This request has been flagged for possible cybersecurity risk.', 'refused'],
+    ["Codex ran out of room in the model's context window. Start a new thread.", 'too_long'],
     ['rate limit exceeded: Rate limit reached. Please try again in 2s.', 'rate_limited'],
     ['You’ve hit your usage limit. Try again at Nov 24th, 2026 6:00 AM.', 'rate_limited'],
     ['Quota exceeded. Check your plan and billing details.', 'billing'],
@@ -162,6 +173,18 @@ describe('a line', () => {
     ];
     for (const text of unknown) expect(fold(text)).toEqual([{ type: 'executor.unparsed', data: { text } }]);
     for (const text of ['', ' ', '\r']) expect(fold(text)).toEqual([]);
+  });
+
+  test('[P3.5] whose numbers make no sense is kept as it came, or told without them', () => {
+    const usage = (fields: object): string =>
+      JSON.stringify({ type: 'turn.completed', usage: { input_tokens: 1, output_tokens: 1, ...fields } });
+    const absurd = ['input_tokens', 'cached_input_tokens', 'cache_write_input_tokens', 'output_tokens'].flatMap(
+      (name) => [-1, 0.5, 1e300].map((value) => usage({ [name]: value })),
+    );
+    for (const text of absurd) expect(fold(text)).toEqual([{ type: 'executor.unparsed', data: { text } }]);
+    expect(fold({ type: 'error', message: `Reconnecting... ${'9'.repeat(30)}/5 (no)` })).toEqual([
+      { type: 'retry.announced', data: { attempt: 1, message: 'no' } },
+    ]);
   });
 
   test('of a list of steps is told each time it changes, and no more at the end', () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { answeringProvider } from './support/answering-provider.ts';
 import { startDaemon, type TestDaemon } from './support/daemon.ts';
 import { asked, failingProvider, nowhere, run, withKey, type Run } from './support/gemini.ts';
 import { by, processesOf, startOf, texts } from './support/turns.ts';
@@ -92,6 +93,28 @@ describe('a provider that fails', { timeout: 90_000 }, () => {
     }
   });
 });
+
+test(
+  '[P3.2] a provider that refuses, says no more than it may, or is not paid, ends the turn as that',
+  { timeout: 60_000 },
+  async () => {
+    const finished = (finishReason: string) => ({
+      body: `data: ${JSON.stringify({ candidates: [{ content: { role: 'model', parts: [{ text: '' }] }, finishReason }] })}\n\n`,
+    });
+    const broke = { code: 429, message: 'Your prepayment credits are depleted.', status: 'RESOURCE_EXHAUSTED' };
+    await using provider = await answeringProvider(({ body: request }) => {
+      if (request.includes('unpaid')) return { status: 429, body: JSON.stringify({ error: broke }) };
+      return finished(request.includes('unsafe') ? 'SAFETY' : 'MAX_TOKENS');
+    });
+    await using daemon = await withKey({ GEMINI_API_KEY: 'key-that-nobody-hears-of', url: provider.url });
+    const runs = await Promise.all(['unsafe', 'long', 'unpaid'].map((prompt) => run(daemon, { prompt })));
+    expect(runs.map(({ ended: { data } }) => [data['outcome'], data['reason']])).toEqual([
+      ['failed', 'refused'],
+      ['failed', 'too_long'],
+      ['failed', 'billing'],
+    ]);
+  },
+);
 
 describe('a provider that does nothing else', { timeout: 60_000 }, () => {
   test('[P3.2] [P3.4] than to say nothing, or nothing more, is left after the idle time', async () => {

@@ -132,26 +132,43 @@ describe('a credential', { timeout: 60_000 }, () => {
   });
   afterAll(() => other[Symbol.asyncDispose]());
 
+  /** Where the credential goes, through whom, who may listen, and what the model is told. */
+  const hostile = [
+    'GEMINI_API_KEY',
+    'GOOGLE_API_KEY',
+    'GOOGLE_GEMINI_BASE_URL',
+    'CODE_ASSIST_ENDPOINT',
+    'HTTPS_PROXY',
+    'https_proxy',
+    'NODE_TLS_REJECT_UNAUTHORIZED',
+    'GEMINI_CLI_CUSTOM_HEADERS',
+    'GEMINI_MODEL',
+    'GEMINI_SYSTEM_MD',
+    'GEMINI_SANDBOX',
+    'GOOGLE_CLOUD_PROJECT',
+    'NODE_OPTIONS',
+    'ANY_OTHER',
+  ];
+
   test.for([
-    ['GEMINI_API_KEY', 'x-goog-api-key'],
-    ['GOOGLE_CLOUD_ACCESS_TOKEN', 'bearer'],
+    ['GEMINI_API_KEY', 'x-goog-api-key', '.gemini/.env'],
+    ['GOOGLE_CLOUD_ACCESS_TOKEN', 'bearer', '../.gemini/.env'],
   ] as const)(
-    '[P6.2] of the variable %s reaches the provider as %s, whatever the workspace configures, is masked in events, and stays only where the conversation is kept',
-    async ([name, auth]) => {
+    '[P6.2] of the variable %s reaches the provider as %s, whatever the workspace or a folder above it configures, is masked in events, and stays only where the conversation is kept',
+    async ([name, auth, file]) => {
       const key = 'ya29.printed-0123456789abcdef';
       await using daemon = await withKey({ [name]: key, url });
       const workspace = await newFolder(daemon);
       await mkdir(join(workspace, '.gemini'));
-      const elsewhere =
-        'GEMINI_API_KEY=mine\nGOOGLE_GEMINI_BASE_URL=http://127.0.0.1:9\nCODE_ASSIST_ENDPOINT=http://127.0.0.1:9\n';
-      await writeFile(join(workspace, '.gemini', '.env'), elsewhere);
+      await mkdir(join(workspace, '../.gemini'));
+      await writeFile(join(workspace, file), hostile.map((variable) => `${variable}=http://from-the-file\n`).join(''));
       const settings = { security: { auth: { selectedType: 'vertex-ai' } }, model: { name: 'no-such-model' } };
       await writeFile(join(workspace, '.gemini', 'settings.json'), JSON.stringify(settings));
-      const prompt = `{{run: echo key $${name}}} {{say: Done.}}`;
+      const prompt = `{{run: echo key $${name}; env | grep -c from-the-file; true}} {{say: Done.}}`;
       const { events, ended, taskId } = await run(daemon, { prompt, workspace });
       expect(ended.data['outcome']).toBe('succeeded');
       const finished = events.find(({ type }) => type === 'tool.finished')!;
-      expect(finished.data['output']).toBe(`key ${'*'.repeat(key.length)}`);
+      expect(finished.data['output']).toBe(`key ${'*'.repeat(key.length)}\n0`);
       const requests = (await modelRequests(other)).filter((each) => each.path?.match(/enerateContent$/));
       expect(requests.slice(-3).map((each) => each.auth)).toEqual([auth, auth, auth]);
       const holders: string[] = [];

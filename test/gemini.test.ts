@@ -1,10 +1,8 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { gemini } from '../executors/gemini.ts';
 import { parser } from '../executors/gemini-events.ts';
-import { Secret } from '../src/base/secret.ts';
-import type { Credential, Exit, PlanRequest } from '../src/kit/executor.ts';
+import type { Exit } from '../src/kit/executor.ts';
 import { eventData, type ExecutorEvent } from '../src/protocol/events.ts';
 import { readGolden } from './transcripts/fold.ts';
 import { exits, story, transcript } from './transcripts/gemini.ts';
@@ -111,7 +109,7 @@ describe('the ending', () => {
     [402, 'billing'],
     [403, 'auth'],
     [404, 'model_not_found'],
-    [413, 'invalid_request'],
+    [413, 'too_long'],
     [429, 'rate_limited'],
     [500, 'provider_error'],
     [503, 'provider_error'],
@@ -132,6 +130,11 @@ describe('the ending', () => {
     ['[API Error: getaddrinfo ENOTFOUND generativelanguage.googleapis.com]', 'provider_unreachable'],
     ['Error executing tool: no file was not found', 'executor_error'],
     ['[API Error: {"error":{"code":400,"message":"API key not valid. Please pass a valid API key."}}]', 'auth'],
+    ['[API Error: {"error":{"code":429,"message":"Your prepayment credits are depleted."}}]', 'billing'],
+    [
+      '[API Error: {"error":{"code":400,"message":"The input token count (1048577) exceeds the maximum number of tokens allowed (1048576)."}}]',
+      'too_long',
+    ],
     ['Something else', 'executor_error'],
   ] as const)('[P3.2] after %s is %s', ([message, reason]) => {
     expect(end([failed(message)], code(1))).toMatchObject({
@@ -145,6 +148,20 @@ describe('the ending', () => {
     const error = JSON.stringify({ type: 'error', severity: 'error', message });
     expect(end([answer, error, failed()], code(0))).toEqual({
       ending: { outcome: 'failed', reason: 'stream_cut' },
+      evidence: { saidResult: true, message },
+    });
+  });
+
+  test.for([
+    ['The model response was blocked due to safety settings.', 'refused'],
+    ['The model response was blocked due to recitation/copyright filters.', 'refused'],
+    ['The model response was blocked due to other policy settings.', 'refused'],
+    ['Model response was truncated because it exceeded the token limit. Try using /compress.', 'too_long'],
+    ['The model returned an empty response with no text or thoughts.', 'executor_error'],
+  ] as const)('[P3.2] without an answer, “%s”, is %s', ([message, reason]) => {
+    const error = JSON.stringify({ type: 'error', severity: 'error', message });
+    expect(end([error, failed()], code(0))).toEqual({
+      ending: { outcome: 'failed', reason },
       evidence: { saidResult: true, message },
     });
   });
@@ -182,6 +199,8 @@ describe('a line', () => {
     ['grep_search', { pattern: 'a' }, { kind: 'search' }],
     ['web_fetch', { prompt: 'a' }, { kind: 'fetch' }],
     ['mcp_harnessd_fs_read', { file_path: 'a.txt' }, {}],
+    ['constructor', { file_path: 'a.txt' }, {}],
+    ['__proto__', { file_path: 'a.txt' }, {}],
     ['read_file', 'no object', { kind: 'read' }],
     ['read_file', { file_path: 7 }, { kind: 'read' }],
   ] as const)('tells what a call of %s with %j does, where it is known', ([name, input, more]) => {
@@ -215,83 +234,5 @@ describe('a line', () => {
       [{ status: 'error', error: { type: 't', message: 'why' } }, 'error', 'why'],
     ] as const)
       expect(finished(fields)).toEqual([{ type: 'tool.finished', data: { callId: 'a', outcome, output } }]);
-  });
-});
-
-describe('the plan', () => {
-  const key = new Secret('key');
-  const request = (credential: Partial<Credential>, more: Partial<PlanRequest> = {}): PlanRequest => ({
-    prompt: '--help\n-p',
-    model: 'm',
-    credential: { mode: 'api_key', value: key, ...credential },
-    mcp: { name: 'harnessd', url: 'http://127.0.0.1:7/mcp', token: new Secret('turn-token') },
-    workspace: '/w',
-    configDir: '/c',
-    tmpDir: '/t',
-    ...more,
-  });
-  const args = '--output-format stream-json --yolo --skip-trust --allowed-mcp-server-names harnessd --model m'.split(
-    ' ',
-  );
-  const own = { GEMINI_CLI_HOME: '/c', GEMINI_CLI_NO_RELAUNCH: 'true' };
-  const vendor = 'https://generativelanguage.googleapis.com';
-  const codeAssist = 'https://cloudcode-pa.googleapis.com';
-
-  test.for([
-    ['api_key', { GEMINI_API_KEY: key }, { GOOGLE_GEMINI_BASE_URL: vendor }, 'gemini-api-key'],
-    [
-      'credits',
-      { GEMINI_API_KEY: key, GEMINI_API_KEY_AUTH_MECHANISM: 'bearer' },
-      { GOOGLE_GEMINI_BASE_URL: vendor },
-      'gemini-api-key',
-    ],
-    [
-      'oauth',
-      { GOOGLE_GENAI_USE_GCA: 'true', GOOGLE_CLOUD_ACCESS_TOKEN: key },
-      { CODE_ASSIST_ENDPOINT: codeAssist },
-      'oauth-personal',
-    ],
-  ] as const)(
-    'gives a credential of the mode %s by its own variables with its address, and the prompt by standard input',
-    ([mode, variables, address, selectedType]) => {
-      const plan = gemini.plan(request({ mode }));
-      expect({ ...plan, files: Object.keys(plan.files) }).toEqual({
-        args,
-        env: { ...own, ...variables, ...address },
-        files: ['.gemini/settings.json'],
-        stdin: '--help\n-p',
-      });
-      expect(JSON.parse(plan.files['.gemini/settings.json']!)).toMatchObject({
-        security: { auth: { selectedType } },
-        general: { maxAttempts: 2, sessionRetention: { enabled: false } },
-        mcpServers: {
-          harnessd: {
-            httpUrl: 'http://127.0.0.1:7/mcp',
-            headers: { Authorization: 'Bearer turn-token' },
-            trust: true,
-          },
-        },
-      });
-      expect(gemini.plan(request({ mode, baseUrl: 'http://127.0.0.1:1' })).env).toEqual({
-        ...own,
-        ...variables,
-        [Object.keys(address)[0]!]: 'http://127.0.0.1:1',
-      });
-    },
-  );
-
-  test('gives a login by its own file, and by no variable', () => {
-    const { env, files } = gemini.plan(request({ mode: 'oauth', isFile: true }));
-    expect(env).toEqual({ ...own, CODE_ASSIST_ENDPOINT: codeAssist });
-    expect(files[gemini.credentialFile!]).toBe('key');
-  });
-
-  test('goes on with the conversation that is kept', () => {
-    expect(gemini.plan(request({}, { resume: 'abcdefgh-i' })).args).toEqual([...args, '--resume', 'latest']);
-    expect(gemini.conversation('abcdefgh-i')).toBe('.gemini/tmp/*/chats/session-*-abcdefgh.jsonl');
-  });
-
-  test('gives a prompt that begins with a slash as no command', () => {
-    expect(gemini.plan(request({}, { prompt: '/quit' })).stdin).toBe('\n/quit');
   });
 });

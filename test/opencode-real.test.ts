@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { StoredEvent } from '../src/protocol/events.ts';
 import type { TaskId, TurnId } from '../src/protocol/ids.ts';
+import { answeringProvider, type Asked } from './support/answering-provider.ts';
 import { modelRequests, startDaemon, type ModelRequest, type TestDaemon } from './support/daemon.ts';
 
 /* The installed OpenCode, run by a real daemon; only the model is scripted. It takes 1 GB, so that never two run at once. */
@@ -244,3 +245,21 @@ test(
     expect(daemon.log).not.toContain(key);
   },
 );
+
+test('[P6.2] OpenCode takes a key and a path as they are written', { timeout: 60_000 }, async () => {
+  const asked: Asked[] = [];
+  await using provider = await answeringProvider((request) => {
+    asked.push(request);
+    return { status: 401, body: '{}' };
+  });
+  const key = 'sk-or-v1-{env:HOME}{file:/etc/hostname}';
+  const env = { OPENROUTER_API_KEY: key, OPENROUTER_BASE_URL: provider.url };
+  await using daemon = await startDaemon({ flags, env });
+  const workspace = join(daemon.dir, 'a {file:nope} {env:HOME}');
+  await mkdir(workspace);
+  await writeFile(join(workspace, 'AGENTS.md'), 'Speak like a ferryman.');
+  const { ended } = await daemon.run({ executor, prompt: 'hello', workspace });
+  expect(ended.data).toMatchObject({ outcome: 'failed', reason: 'auth' });
+  expect(asked.map(({ headers }) => headers.authorization)).toEqual([`Bearer ${key}`]);
+  expect(asked[0]!.body).toContain('Speak like a ferryman.');
+});

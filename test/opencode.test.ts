@@ -1,11 +1,9 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { opencode } from '../executors/opencode.ts';
 import { parser } from '../executors/opencode-events.ts';
 import { Mask } from '../src/base/mask.ts';
-import { Secret } from '../src/base/secret.ts';
-import type { Credential, Exit, ExecutorEvent, PlanRequest } from '../src/kit/executor.ts';
+import type { Exit, ExecutorEvent } from '../src/kit/executor.ts';
 import { eventData } from '../src/protocol/events.ts';
 import { Parse } from '../src/task/parse.ts';
 import { exits, story, transcript } from './transcripts/opencode.ts';
@@ -105,7 +103,7 @@ describe('the ending', () => {
     [402, 'billing'],
     [403, 'auth'],
     [404, 'model_not_found'],
-    [413, 'invalid_request'],
+    [413, 'too_long'],
     [429, 'rate_limited'],
     [500, 'provider_error'],
     [529, 'provider_error'],
@@ -125,14 +123,17 @@ describe('the ending', () => {
     [[error('APIError', { message: 'Cannot connect to API: refused' })], code(1), 'provider_unreachable'],
     [[error('APIError', { message: 'Connection reset by server' })], code(1), 'stream_cut'],
     [[error('ProviderAuthError', { message: 'x' })], code(1), 'auth'],
-    [[error('ContextOverflowError', { message: 'x' })], code(1), 'invalid_request'],
+    [[error('ContextOverflowError', { message: 'x' })], code(1), 'too_long'],
+    [[error('ContextOverflowError', { message: 'x', statusCode: 400 })], code(1), 'too_long'],
     [[error('UnknownError', { message: 'x' })], code(1), 'executor_error'],
     [[retry(500), text('x')], killed, 'executor_killed'],
     [[], killed, 'executor_killed'],
     [[], code(143), 'executor_killed'],
     [[], code(1), 'executor_exited'],
     [[finish('unknown')], killed, 'stream_cut'],
-    [[finish('length')], code(0), 'executor_error'],
+    [[finish('length')], code(0), 'too_long'],
+    [[finish('content-filter')], code(0), 'refused'],
+    [[finish('error')], code(0), 'executor_error'],
   ] as const)('[P3.2] [P3.5] %#: %j', ([lines, exit, reason]) => {
     expect(end(lines, exit).ending).toEqual({ outcome: 'failed', reason });
   });
@@ -161,6 +162,19 @@ describe('a line', () => {
     for (const text of ['', ' ', '\r']) expect(fold(text).events).toEqual([]);
   });
 
+  test('[P3.5] whose numbers make no sense is kept as it came', () => {
+    for (const absurd of [-1, 0.5, Number.MAX_SAFE_INTEGER]) {
+      const lines = [
+        finish('stop', { input: absurd }),
+        finish('stop', { cache: { read: 0, write: absurd } }),
+        line('harnessd.retry', { attempt: absurd, message: 'no', delayMs: 0 }),
+      ];
+      for (const text of lines) expect(fold(text).events).toEqual([{ type: 'executor.unparsed', data: { text } }]);
+    }
+    const early = line('harnessd.retry', { attempt: 1, message: 'no', delayMs: -1 });
+    expect(fold(early).events).toEqual([{ type: 'executor.unparsed', data: { text: early } }]);
+  });
+
   test('names the session once, by whichever comes first', () => {
     const session = { type: 'executor.session', data: { sessionId: sessionID } };
     for (const first of [line('harnessd.session'), line('step_start'), error('UnknownError')])
@@ -185,6 +199,8 @@ describe('a line', () => {
       told(tool({ status: 'completed', input, output: '' }, name)).map(({ data }) => data)[0];
     expect(calledWith('edit', { filePath: '/a' })).toMatchObject({ kind: 'edit', paths: ['/a'] });
     expect(calledWith('grep', { path: 'src', pattern: 'x' })).toMatchObject({ kind: 'search', paths: ['src'] });
+    for (const name of ['constructor', 'toString', '__proto__'])
+      expect(calledWith(name, { path: 'a' })).toEqual({ callId: 'a', name, input: { path: 'a' } });
     const patchText = '*** Begin Patch\n*** Update File: a b\n*** Move to: c\n*** Add File: d\n+x\n*** End Patch';
     expect(calledWith('apply_patch', { patchText })).toMatchObject({ kind: 'edit', paths: ['a b', 'c', 'd'] });
     expect(calledWith('harnessd_fs_read', { path: 'a' })).toEqual({
@@ -216,62 +232,5 @@ describe('a line', () => {
       { type: 'retry.announced', data: { attempt: 1, delayMs: 2000, message: 'no', httpStatus: 429 } },
       { type: 'retry.announced', data: { attempt: 1, delayMs: 2000, message: 'no' } },
     ]);
-  });
-});
-
-describe('the plan', () => {
-  const request = (credential: Partial<Credential> = {}, more: Partial<PlanRequest> = {}): PlanRequest => ({
-    prompt: '--help\n-p',
-    model: 'z-ai/glm-5:free',
-    credential: { mode: 'credits', value: new Secret('the-key'), ...credential },
-    mcp: { name: 'harnessd', url: 'http://127.0.0.1:7/mcp', token: new Secret('turn-token') },
-    workspace: '/workspace',
-    configDir: '/config',
-    tmpDir: '/tmp/turn',
-    ...more,
-  });
-  const configOf = (credential: Partial<Credential>): unknown =>
-    JSON.parse(opencode.plan(request(credential)).files['opencode.json']!);
-
-  test('[P6.2] gives the prompt by standard input, and its secrets by a private file alone', () => {
-    const plan = opencode.plan(request());
-    expect(plan).toMatchObject({
-      args: ['run', '--format', 'json', '--thinking', '--title=', '--model', 'harnessd/z-ai/glm-5:free'],
-      stdin: '--help\n-p',
-    });
-    expect(JSON.stringify([plan.args, plan.env])).not.toMatch(/the-key|turn-token/);
-    expect(Object.values(plan.env).filter((value) => value instanceof Secret)).toEqual([]);
-    expect(configOf({})).toMatchObject({
-      autoupdate: false,
-      share: 'disabled',
-      permission: 'allow',
-      enabled_providers: ['harnessd'],
-      model: 'harnessd/z-ai/glm-5:free',
-      small_model: 'harnessd/z-ai/glm-5:free',
-      provider: { harnessd: { options: { apiKey: 'the-key' }, models: { 'z-ai/glm-5:free': {} } } },
-      mcp: {
-        harnessd: {
-          type: 'remote',
-          url: 'http://127.0.0.1:7/mcp',
-          headers: { Authorization: 'Bearer turn-token' },
-        },
-      },
-    });
-  });
-
-  test.for([
-    [undefined, 'https://openrouter.ai/api/v1'],
-    ['http://proxy', 'http://proxy/v1'],
-    ['http://proxy/', 'http://proxy/v1'],
-    ['https://openrouter.ai/api/v1', 'https://openrouter.ai/api/v1'],
-    ['http://proxy/v1/', 'http://proxy/v1'],
-  ] as const)('asks for chat completions below %s at %s', ([baseUrl, expected]) => {
-    expect(configOf(baseUrl === undefined ? {} : { baseUrl })).toMatchObject({
-      provider: { harnessd: { options: { baseURL: expected } } },
-    });
-  });
-
-  test('goes on with a conversation', () => {
-    expect(opencode.plan(request({}, { resume: 'ses_1' })).args.slice(-2)).toEqual(['--session', 'ses_1']);
   });
 });

@@ -2,72 +2,11 @@ import { z } from 'zod';
 import { Evidence, Outcome, Reason, StopCause, StoredEvent, WaitReason } from './events.ts';
 import { RequestId, TaskId, TerminalId, TurnId } from './ids.ts';
 import { ToolEffect } from './tool-effect.ts';
-import { ModelProvider, PaymentMode } from './payment.ts';
-import { BaseUrl, ExecutorId, Member, ModelId, plainRecord, Policy } from './policy.ts';
-
-export const maxPromptChars = 100_000;
-
-/** Counted in characters as people count them (code points), not in UTF-16 units. */
-const Prompt = z
-  .string()
-  .min(1, 'must not be empty')
-  .refine((text) => text.trim() !== '', 'must not be blank')
-  .refine(
-    (text) => text.length <= maxPromptChars || Array.from(text).length <= maxPromptChars,
-    `must be at most ${maxPromptChars} characters`,
-  )
-  .refine((text) => !text.includes('\0'), 'must not contain NUL');
+import { ExecutorId, ModelId } from './policy.ts';
+import { ruleMethods } from './rule-methods.ts';
+import { turnParams } from './turn-params.ts';
 
 const Cursor = z.int().nonnegative().default(0);
-const maxCredentialChars = 65_536;
-const Credential = z
-  .string()
-  .min(8, 'must have at least 8 characters')
-  .max(maxCredentialChars)
-  .refine((text) => !/[\0\r]/.test(text), 'must not contain NUL or carriage return');
-
-/** What harnessd itself sets in a turn's environment. */
-const reserved = /^(HARNESSD_.*|HOME|TMPDIR|TERM)$/;
-const Env = plainRecord(
-  z
-    .string()
-    .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'must be a variable’s name')
-    .refine((name) => !reserved.test(name), 'is set by harnessd itself'),
-  z.union([
-    z
-      .string()
-      .max(32_768)
-      .refine((text) => !text.includes('\0'), 'must not contain NUL'),
-    z.strictObject({ secret: Credential }).describe('masked in whatever the turn says'),
-  ]),
-).refine((env) => Object.keys(env).length <= 256, 'must be at most 256 variables');
-
-const Auth = z.strictObject({
-  mode: PaymentMode,
-  value: Credential,
-  baseUrl: BaseUrl.optional().describe('of the proxy for `credits`; default: the policy’s'),
-});
-
-/** What a turn may be given, whichever method makes it. */
-const turnParams = {
-  prompt: Prompt.describe(`1 to ${maxPromptChars} characters`),
-  member: Member.optional().describe('on whose behalf: their OAuth credential pays where the policy says `oauth`'),
-  auth: Auth.optional().describe('a credential for this turn alone, within what the policy allows'),
-  env: Env.optional().describe('variables for this turn; `{secret}` values are masked'),
-  timeoutMs: z
-    .int()
-    .min(1000)
-    .max(2_147_483_647)
-    .optional()
-    .describe('wall clock of the turn; default: `turn.timeoutMs`'),
-};
-
-const credentialRef = {
-  executor: ExecutorId,
-  mode: PaymentMode,
-  member: Member.optional().describe('whose it is; with `oauth`, and only then'),
-};
-
 const timestamp = z.int().describe('milliseconds since the epoch');
 const JsonSchema = z.record(z.string(), z.unknown()).describe('a JSON Schema');
 
@@ -260,116 +199,7 @@ export const methods = {
       output: z.record(z.string(), z.unknown()).describe('what the tool’s `outputSchema` says'),
     }),
   },
-  'executor.list': {
-    summary: 'The coding agents that a turn can name.',
-    params: z.strictObject({}),
-    result: z.object({
-      executors: z.array(
-        z.object({
-          executor: z.string(),
-          title: z.string(),
-          available: z.boolean(),
-          version: z.string().optional(),
-          defaultModel: z.string(),
-          enabled: z.boolean().describe('by the policy'),
-          mode: PaymentMode.optional().describe(
-            'how a turn of no member in particular is paid now; absent: no credential',
-          ),
-          command: z.string().optional().describe('what installs it, when it is not available'),
-        }),
-      ),
-    }),
-  },
-  'model.list': {
-    summary: 'The models of an executor, or of all, by each way of paying.',
-    params: z.strictObject({ executor: ExecutorId.optional() }),
-    result: z.object({
-      executors: z.array(
-        z.object({
-          executor: z.string(),
-          defaultModel: z.string(),
-          modes: z.array(
-            z.object({
-              mode: PaymentMode,
-              models: z.array(
-                z.object({
-                  model: z.string(),
-                  provider: ModelProvider,
-                  native: z.string().describe('its name in the provider’s API'),
-                  auxiliary: z
-                    .array(z.string())
-                    .optional()
-                    .describe('other names that the executor asks for on the way'),
-                  enabled: z.boolean().describe('by the policy'),
-                }),
-              ),
-            }),
-          ),
-        }),
-      ),
-    }),
-  },
-  'policy.get': {
-    summary: 'What the organisation allows on this computer.',
-    params: z.strictObject({}),
-    result: Policy,
-  },
-  'policy.set': {
-    summary:
-      'Replaces the whole policy. It holds for every turn that starts from now on, those that are queued among them.',
-    params: Policy,
-    result: Policy,
-  },
-  'credential.set': {
-    summary:
-      'Gives a credential. It is kept in memory only: after a restart of the daemon it is given again, and turns that need it wait for that.',
-    params: z.strictObject({
-      ...credentialRef,
-      value: Credential.describe(
-        'token, key or OAuth access token; with `isFile` the text of the CLI’s own credential file',
-      ),
-      isFile: z.boolean().default(false),
-    }),
-    result: z.object({}),
-  },
-  'credential.clear': {
-    summary: 'Takes a credential back. Turns that run keep it until they end.',
-    params: z.strictObject(credentialRef),
-    result: z.object({}),
-  },
-  'credential.list': {
-    summary: 'Which credentials were given; never their values.',
-    params: z.strictObject({}),
-    result: z.object({
-      credentials: z.array(
-        z.object({
-          ...credentialRef,
-          state: z
-            .enum(['ready', 'awaited'])
-            .describe('awaited: it was given to an earlier daemon and is to be given again'),
-        }),
-      ),
-    }),
-  },
-  'credential.refreshed': {
-    summary: 'The credential files that executors refreshed and that were not acknowledged yet, the oldest first.',
-    params: z.strictObject({}),
-    result: z.object({
-      refreshed: z.array(
-        z.object({
-          refreshId: z.string(),
-          at: timestamp,
-          ...credentialRef,
-          value: z.string().describe('the whole file'),
-        }),
-      ),
-    }),
-  },
-  'credential.ack': {
-    summary: 'A refreshed credential file was taken: the computer forgets its copy on disk.',
-    params: z.strictObject({ refreshId: z.string().max(64) }),
-    result: z.object({}),
-  },
+  ...ruleMethods,
 } as const satisfies Record<string, { summary: string; params: z.ZodType; result: z.ZodType }>;
 
 export type MethodName = keyof typeof methods;

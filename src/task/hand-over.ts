@@ -1,5 +1,6 @@
 import type { TurnRow } from '../store/rows.ts';
-import type { Store, Told } from '../store/store.ts';
+import type { Told } from '../store/reads.ts';
+import type { Store } from '../store/store.ts';
 import { changedFiles, type Changed } from './changed-files.ts';
 
 const maxTurns = 5;

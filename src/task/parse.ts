@@ -3,7 +3,7 @@ import type { Exit, Executor, ParsedEnding, Parser } from '../kit/executor.ts';
 import type { ExecutorEvent } from '../protocol/events.ts';
 import { CaptureReader, type CaptureLine } from './capture.ts';
 import { DeltaMask } from './delta-mask.ts';
-import type { TokenCounts } from '../store/store.ts';
+import type { TokenCounts } from '../store/reads.ts';
 import { noTokens, SessionUsage } from './session-usage.ts';
 
 /** Fewer bytes that a secret begins with tell nothing: `s`, `sk-ant-`. */

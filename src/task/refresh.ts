@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { sha256 } from '../base/hash.ts';
 import { parseJsonObject } from '../base/json.ts';
 import { Secret } from '../base/secret.ts';
-import type { Executor } from '../kit/executor.ts';
 import type { NewEvent } from '../protocol/events.ts';
 import type { TurnRow } from '../store/rows.ts';
 import type { TurnServices } from './turn-services.ts';
@@ -13,10 +12,11 @@ import type { TurnServices } from './turn-services.ts';
  * is kept until the control plane has taken it. Done again after a crash, it does the same.
  */
 export async function takeRefreshed(
-  { layout, credentials, clock }: TurnServices,
+  services: TurnServices,
   { id, taskId, executor, member, lease }: TurnRow,
-  { credentialFile }: Executor,
 ): Promise<NewEvent[]> {
+  const { layout, credentials, clock } = services;
+  const credentialFile = services.executor(executor)?.definition.credentialFile;
   if (lease === null || credentialFile === undefined) return [];
   const given = await readFile(layout.turn(id).credential, 'utf8').catch(() => undefined); // never launched
   const found = await readFile(join(layout.configDir(taskId, executor), credentialFile), 'utf8').catch(() => undefined); // removed by the executor

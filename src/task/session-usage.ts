@@ -1,5 +1,5 @@
 import type { ExecutorEvent } from '../protocol/events.ts';
-import type { TokenCounts } from '../store/store.ts';
+import type { TokenCounts } from '../store/reads.ts';
 
 type Usage = Extract<ExecutorEvent, { type: 'usage.reported' }>['data'];
 

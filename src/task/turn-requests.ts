@@ -1,5 +1,5 @@
-import { createHmac, randomUUID } from 'node:crypto';
-import { canonicalJson } from '../base/canonical-json.ts';
+import { randomUUID } from 'node:crypto';
+import { bodyMac } from '../base/body-mac.ts';
 import { Mask } from '../base/mask.ts';
 import type { Secret } from '../base/secret.ts';
 import type { Executor } from '../kit/executor.ts';
@@ -44,7 +44,7 @@ export class TurnRequests {
     return {
       id: TurnId.parse(randomUUID()),
       requestId,
-      bodyMac: createHmac('sha256', this.#options.macKey.open()).update(canonicalJson(body)).digest('base64url'),
+      bodyMac: bodyMac(this.#options.macKey, body),
       executor: definition.id,
       model: isRetry ? definition.defaultModel : this.#admittedModel(definition, model, given),
       member: member ?? null,

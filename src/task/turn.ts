@@ -239,7 +239,7 @@ export class Turn {
     this.#isEnding = true;
     try {
       await this.#services.calls.endTurn(this.id, 'turn_ended');
-      const refreshed = await this.#takeRefreshed();
+      const refreshed = await takeRefreshed(this.#services, this.#row);
       await this.#record(
         { ...change, state: 'ended', outcome: ending.outcome, reason: ending.reason, evidence, endedAt: clock.now() },
         [...events, ...refreshed, { type: 'turn.ended', data: { ...ending, evidence } }],
@@ -261,30 +261,23 @@ export class Turn {
     onStep('cleanup.done');
   }
 
-  async #takeRefreshed(): Promise<NewEvent[]> {
-    const installed = this.#services.executor(this.#row.executor);
-    return installed ? takeRefreshed(this.#services, this.#row, installed.definition) : [];
+  #prepare(resumes: string | undefined): Promise<Launch> {
+    const prepared = { task: this.#task, turn: this.#row, inputs: this.#inputs, resumes };
+    return this.#orNotLaunched(prepareLaunch(this.#services, prepared));
   }
 
-  async #prepare(resumes: string | undefined): Promise<Launch> {
+  #newestHost(): Promise<HostClient> {
+    return this.#orNotLaunched(this.#services.hosts.newest());
+  }
+
+  /** Whatever goes wrong before the launch is the turn's end, unless the daemon lets go of it. */
+  async #orNotLaunched<Result>(step: Promise<Result>): Promise<Result> {
+    const { signal } = this.#detached;
     try {
-      const { signal } = this.#detached;
-      return await abortable(
-        signal,
-        prepareLaunch(this.#services, { task: this.#task, turn: this.#row, inputs: this.#inputs, resumes }),
-      );
+      return await abortable(signal, step);
     } catch (error) {
-      this.#detached.signal.throwIfAborted();
+      signal.throwIfAborted();
       throw error instanceof Postponed ? error : launchFailure(error);
-    }
-  }
-
-  async #newestHost(): Promise<HostClient> {
-    try {
-      return await abortable(this.#detached.signal, this.#services.hosts.newest());
-    } catch (error) {
-      this.#detached.signal.throwIfAborted();
-      throw launchFailure(error);
     }
   }
 

@@ -1,6 +1,6 @@
-import { createHmac, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import { canonicalJson } from '../base/canonical-json.ts';
+import { bodyMac } from '../base/body-mac.ts';
 import type { Secret } from '../base/secret.ts';
 import type { Tool } from '../kit/tool.ts';
 import { DaemonError } from '../protocol/errors.ts';
@@ -74,11 +74,10 @@ export class ToolRegistry {
     }
     const parsed = tool.input.safeParse(input);
     if (!parsed.success) throw invalidParams(name, parsed.error, 'input');
-    const body = canonicalJson({ name, input, taskId: caller.taskId });
-    const bodyMac = createHmac('sha256', this.#options.macKey.open()).update(body).digest('base64url');
+    const mac = bodyMac(this.#options.macKey, { name, input, taskId: caller.taskId });
     const running = id === undefined ? undefined : this.#open.get(id);
-    if (running && running.bodyMac !== bodyMac) throw new DaemonError('conflict', `call ${id} has another body`);
-    const call = running ?? this.#begin({ tool, input: parsed.data, request, bodyMac });
+    if (running && running.bodyMac !== mac) throw new DaemonError('conflict', `call ${id} has another body`);
+    const call = running ?? this.#begin({ tool, input: parsed.data, request, bodyMac: mac });
     const cancel = (): void => call.interrupt('cancelled');
     signal?.addEventListener('abort', cancel, { once: true });
     if (signal?.aborted) cancel();

@@ -1,9 +1,7 @@
-import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { ParamsIn } from '../../src/protocol/methods.ts';
+import { answeringProvider, type Provider } from './answering-provider.ts';
 import { modelRequests, prepareDaemon, type ModelRequest, type TestDaemon } from './daemon.ts';
 
 /* Turns of the installed Gemini CLI, for its tests. */
@@ -33,23 +31,10 @@ export async function withKey({
   return daemon;
 }
 
-type Provider = AsyncDisposable & { readonly url: string };
-
-/** A provider that answers whatever it is asked with an error, the CLI's own questions as well. */
-export async function failingProvider(status: number): Promise<Provider> {
-  const error = JSON.stringify({ error: { code: status, message: 'never', status: 'INTERNAL' } });
-  const server = createServer((request, response) => {
-    request.resume().on('end', () => response.writeHead(status, { 'content-type': 'application/json' }).end(error));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    async [Symbol.asyncDispose]() {
-      server.close().closeAllConnections();
-      await once(server, 'close');
-    },
-  };
+/** A provider that has nothing but errors. */
+export function failingProvider(code: number): Promise<Provider> {
+  const body = JSON.stringify({ error: { code, message: 'never', status: 'INTERNAL' } });
+  return answeringProvider(() => ({ status: code, body }));
 }
 
 /** An address at which nobody listens. */
