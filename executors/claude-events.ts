@@ -1,31 +1,26 @@
 import { z } from 'zod';
-import type { Evidence, ExecutorEvent, Exit, ParsedEnding, Parser, Reason, Step } from '../src/kit/executor.ts';
+import type { ExecutorEvent, Parser, Step } from '../src/kit/executor.ts';
 import { jsonLine } from '../src/kit/json-line.ts';
-import { reasonOfStatus } from '../src/kit/provider-status.ts';
+import { endOf, type Told } from './claude-ending.ts';
 import {
   type AssistantBlock,
   Line,
   type ModelUsage,
-  type Result,
+  type Retry,
   type StreamEvent,
   type ToolOutput,
+  type UserBlock,
 } from './claude-output.ts';
 import { describeTool, planChange, stepsAfterCall, stepsAfterResult, type Steps } from './claude-tools.ts';
 
-interface State {
-  /** The last one counts: a background task makes the CLI give a result, go on, and give another. */
-  readonly result: Result | undefined;
-  /** The retry announced last, unless an answer came since. */
-  readonly retryStatus: number | null | undefined;
-  /** The model has begun an answer that no tool result or final result has followed. */
-  readonly isAnswering: boolean;
+interface State extends Told {
   readonly steps: Steps;
 }
 
-export const parser: Parser<State> = { start, line: jsonLine<State, Line>(Line, fold), end };
+export const parser: Parser<State> = { start, line: jsonLine<State, Line>(Line, fold), end: endOf };
 
 function start(): State {
-  return { result: undefined, retryStatus: undefined, isAnswering: false, steps: new Map() };
+  return { result: undefined, fault: undefined, retryStatus: undefined, isAnswering: false, steps: new Map() };
 }
 
 function fold(state: State, line: Line): Step<State> {
@@ -38,6 +33,8 @@ function fold(state: State, line: Line): Step<State> {
       return foldAnswer(state, line);
     case 'user':
       return foldResults(state, line);
+    case 'tool_progress':
+      return line.subagent_retry ? foldRetry(state, line.subagent_retry) : { state, events: [] };
     case 'rate_limit_event':
       return { state, events: [] };
     case 'result': {
@@ -61,7 +58,10 @@ function streamed(
 
 function foldAnswer(state: State, line: Extract<Line, { type: 'assistant' }>): Step<State> {
   const { id, model, content } = line.message;
-  if (model === '<synthetic>') return { state, events: content.flatMap(synthetic) };
+  if (model === '<synthetic>') {
+    const fault = line.parent_tool_use_id ? state.fault : line.error;
+    return { state: { ...state, fault }, events: content.flatMap(synthetic) };
+  }
   const parent = line.parent_tool_use_id ? { parentCallId: line.parent_tool_use_id } : {};
   const from = { ...(id !== undefined && { messageId: id }), ...parent };
   let { steps } = state;
@@ -73,30 +73,16 @@ function foldAnswer(state: State, line: Extract<Line, { type: 'assistant' }>): S
     events.push(...planChange(steps, after));
     steps = after;
   }
-  return { state: { ...state, retryStatus: undefined, isAnswering: true, steps }, events };
+  return { state: { ...state, fault: undefined, retryStatus: undefined, isAnswering: true, steps }, events };
 }
 
 function foldResults(state: State, line: Extract<Line, { type: 'user' }>): Step<State> {
   const { content } = line.message;
   const blocks = typeof content === 'string' ? [] : content;
-  const events = blocks.flatMap(
-    (block): ExecutorEvent[] =>
-      block.type === 'tool_result'
-        ? [
-            {
-              type: 'tool.finished',
-              data: {
-                callId: block.tool_use_id,
-                outcome: block.is_error ? 'error' : 'ok',
-                ...outputOf(block.content, block.is_error),
-              },
-            },
-          ]
-        : [], // text is the CLI's own: an interruption, or a request to go on after a cut
-  );
+  const events = blocks.flatMap(resultOf);
   const steps = line.parent_tool_use_id ? state.steps : stepsAfterResult(state.steps, line.tool_use_result);
   return {
-    state: { ...state, steps, isAnswering: state.isAnswering && events.length === 0 },
+    state: { ...state, steps, isAnswering: state.isAnswering && !events.some(({ type }) => type === 'tool.finished') },
     events: [...events, ...planChange(state.steps, steps)],
   };
 }
@@ -112,54 +98,45 @@ function foldSystem(state: State, line: Extract<Line, { type: 'system' }>): Step
         ],
       };
     }
-    case 'api_retry': {
-      const { attempt, max_retries: maxAttempts, retry_delay_ms: delayMs, error_status: status, error } = line;
-      return {
-        state: { ...state, retryStatus: status ?? null },
-        events: [
-          {
-            type: 'retry.announced',
-            data: {
-              attempt,
-              ...(maxAttempts !== undefined && { maxAttempts }),
-              ...(delayMs !== undefined && { delayMs }),
-              ...(status && { httpStatus: status }),
-              message: error ?? 'unknown',
-            },
-          },
-        ],
-      };
-    }
+    case 'api_retry':
+      return foldRetry(state, line);
     case 'permission_denied':
-      return {
-        state,
-        events: [
-          {
-            type: 'warning.raised',
-            data: { code: 'permission_denied', message: `${line.tool_name}: ${line.message}` },
-          },
-        ],
-      };
+      return { state, events: [warning('permission_denied', `${line.tool_name}: ${line.message}`)] };
     case 'compact_boundary':
-      return {
-        state,
-        events: [
-          {
-            type: 'warning.raised',
-            data: { code: 'conversation_compacted', message: 'the conversation was shortened to fit the model' },
-          },
-        ],
-      };
+      return { state, events: [warning('conversation_compacted', 'the conversation was shortened to fit the model')] };
+    case 'informational':
+      return { state, events: line.content ? [warning('executor_notice', line.content)] : [] };
     default:
       return { state, events: [] };
   }
 }
 
+function foldRetry(state: State, retry: Retry): Step<State> {
+  const { attempt, max_retries: maxAttempts, retry_delay_ms: delayMs, error_status: status } = retry;
+  return {
+    state: { ...state, retryStatus: status ?? null },
+    events: [
+      {
+        type: 'retry.announced',
+        data: {
+          attempt,
+          ...(maxAttempts !== undefined && { maxAttempts }),
+          ...(delayMs !== undefined && { delayMs }),
+          ...(status && { httpStatus: status }),
+          message: retry.error ?? retry.error_category ?? 'unknown',
+        },
+      },
+    ],
+  };
+}
+
+function warning(code: string, message: string): ExecutorEvent {
+  return { type: 'warning.raised', data: { code, message } };
+}
+
 /** A message that the CLI made up in the model's place: it tells of an error. */
 function synthetic(block: AssistantBlock): ExecutorEvent[] {
-  return block.type === 'text'
-    ? [{ type: 'warning.raised', data: { code: 'executor_notice', message: block.text } }]
-    : [];
+  return block.type === 'text' ? [warning('executor_notice', block.text)] : [];
 }
 
 function said(
@@ -190,13 +167,27 @@ function said(
   }
 }
 
+function resultOf(block: UserBlock): ExecutorEvent[] {
+  switch (block.type) {
+    case 'tool_result': {
+      const outcome = block.is_error ? 'error' : 'ok';
+      const output = outputOf(block.content, block.is_error);
+      return [{ type: 'tool.finished', data: { callId: block.tool_use_id, outcome, ...output } }];
+    }
+    case 'unknown':
+      return [{ type: 'executor.unparsed', data: { text: JSON.stringify(block.told) } }];
+    default:
+      return []; // the CLI's own: an interruption, or a request to go on after a cut
+  }
+}
+
 /** The Bash tool puts a failed command's exit code on the first line of its output. */
 function outputOf(
-  content: z.infer<typeof ToolOutput> | undefined,
+  content: z.infer<typeof ToolOutput>,
   isError: boolean | null | undefined,
 ): { output: string; exitCode?: number } {
   const output = typeof content === 'string' ? content : (content ?? []).map(textOf).join('\n');
-  const exitCode = isError ? /^Exit code (\d+)$/m.exec(output.split('\n', 1)[0]!)?.[1] : undefined;
+  const exitCode = isError ? /^Exit code (\d{1,3})$/m.exec(output.split('\n', 1)[0]!)?.[1] : undefined;
   return { output, ...(exitCode !== undefined && { exitCode: Number(exitCode) }) };
 }
 
@@ -219,38 +210,4 @@ function usageOf(model: string, used: z.infer<typeof ModelUsage>): ExecutorEvent
       ...(used.costUSD !== undefined && { costUsd: used.costUSD }),
     },
   };
-}
-
-/** `subtype` is "success" even for errors, and the exit code is 0 after SIGINT: `is_error` and the exit decide together. */
-function end(state: State, exit: Exit): ParsedEnding {
-  const { result, retryStatus } = state;
-  if (result && !result.is_error && exit.code === 0)
-    return { ending: { outcome: 'succeeded', reason: 'completed' }, evidence: { saidResult: true } };
-  const status = result?.api_error_status ?? retryStatus ?? undefined;
-  const message = messageOf(result);
-  const evidence: Evidence = {
-    saidResult: result !== undefined,
-    ...(status !== undefined && { httpStatus: status }),
-    ...(message && { message }),
-  };
-  return {
-    ending: {
-      outcome: 'failed',
-      reason: status === undefined ? reasonWithoutStatus(state, exit) : reasonOfStatus(status),
-    },
-    evidence,
-  };
-}
-
-function messageOf(result: Result | undefined): string | undefined {
-  return result?.result || result?.errors?.join('; ');
-}
-
-function reasonWithoutStatus({ result, retryStatus, isAnswering }: State, { code, signal }: Exit): Reason<'failed'> {
-  const isCut = isAnswering || /mid-response|API was lost|JSON Parse|StreamTruncated/.test(messageOf(result) ?? '');
-  if (retryStatus === null || result?.terminal_reason === 'api_error')
-    return isCut ? 'stream_cut' : 'provider_unreachable';
-  const wasKilled = signal !== null || (code !== null && code > 128) || result?.terminal_reason?.startsWith('aborted');
-  if (wasKilled) return 'executor_killed';
-  return result?.is_error ? 'executor_error' : 'executor_exited';
 }

@@ -1,8 +1,9 @@
 import { z } from 'zod';
 
 /** What Claude Code 2.1.330 prints with `--output-format stream-json --verbose --include-partial-messages`, as far as it is used; other fields pass. */
+const count = z.int().nonnegative();
 const Parent = { parent_tool_use_id: z.string().nullish() };
-export const ToolOutput = z.union([z.string(), z.array(z.unknown())]);
+export const ToolOutput = z.union([z.string(), z.array(z.unknown())]).nullish();
 
 export const AssistantBlock = z.union([
   z.object({ type: z.literal('text'), text: z.string() }),
@@ -14,31 +15,39 @@ const UserBlock = z.union([
   z.object({
     type: z.literal('tool_result'),
     tool_use_id: z.string(),
-    content: ToolOutput.optional(),
+    content: ToolOutput,
     is_error: z.boolean().nullish(),
   }),
   z.object({ type: z.enum(['text', 'image', 'document']) }),
+  // Beside a tool's result, which must not be lost with it.
+  z
+    .looseObject({ type: z.string().refine((type) => type !== 'tool_result') })
+    .transform((told) => ({ type: 'unknown' as const, told })),
 ]);
+export type UserBlock = z.infer<typeof UserBlock>;
 export const ModelUsage = z.object({
-  inputTokens: z.int(),
-  outputTokens: z.int(),
-  cacheReadInputTokens: z.int().default(0),
-  cacheCreationInputTokens: z.int().default(0),
-  costUSD: z.number().optional(),
+  inputTokens: count,
+  outputTokens: count,
+  cacheReadInputTokens: count.default(0),
+  cacheCreationInputTokens: count.default(0),
+  costUSD: z.number().nonnegative().optional(),
 });
 const Retry = z.object({
-  type: z.literal('system'),
-  subtype: z.literal('api_retry'),
-  attempt: z.int(),
-  max_retries: z.int().optional(),
-  retry_delay_ms: z.number().optional(),
+  attempt: count,
+  max_retries: count.optional(),
+  retry_delay_ms: z.number().nonnegative().optional(),
   error_status: z.int().nullish(),
   error: z.string().optional(),
+  error_category: z.string().optional(),
 });
+export type Retry = z.infer<typeof Retry>;
 export const Result = z.object({
   type: z.literal('result'),
   is_error: z.boolean(),
   api_error_status: z.int().nullish(),
+  api_error_type: z.string().nullish(),
+  api_error: z.string().nullish(),
+  stop_reason: z.string().nullish(),
   terminal_reason: z.string().nullish(),
   result: z.string().nullish(),
   errors: z.array(z.string()).optional(),
@@ -76,7 +85,7 @@ export type StreamEvent = z.infer<typeof StreamEvent>;
 
 export const Line = z.union([
   StreamEvent,
-  Retry,
+  Retry.extend({ type: z.literal('system'), subtype: z.literal('api_retry') }),
   z.object({
     type: z.literal('system'),
     subtype: z.literal('init'),
@@ -91,6 +100,7 @@ export const Line = z.union([
     message: z.string(),
   }),
   z.object({ type: z.literal('system'), subtype: z.literal('compact_boundary') }),
+  z.object({ type: z.literal('system'), subtype: z.literal('informational'), content: z.string() }),
   z.object({
     type: z.literal('system'),
     // Progress of what other lines tell in full.
@@ -102,11 +112,16 @@ export const Line = z.union([
       'task_notification',
       'background_tasks_changed',
       'status',
+      'hook_started',
+      'hook_progress',
+      'hook_response',
+      'model_refusal_no_fallback',
     ]),
   }),
   z.object({
     type: z.literal('assistant'),
     message: z.object({ id: z.string().optional(), model: z.string().optional(), content: z.array(AssistantBlock) }),
+    error: z.string().optional(),
     ...Parent,
   }),
   z.object({
@@ -115,6 +130,7 @@ export const Line = z.union([
     tool_use_result: z.unknown().optional(),
     ...Parent,
   }),
+  z.object({ type: z.literal('tool_progress'), subagent_retry: Retry.optional() }),
   z.object({ type: z.literal('rate_limit_event') }),
   Result,
 ]);

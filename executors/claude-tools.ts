@@ -1,35 +1,36 @@
 import { z } from 'zod';
-import type { ExecutorEvent } from '../src/kit/executor.ts';
+import type { ExecutorEvent, ToolKind } from '../src/kit/executor.ts';
 
 type Called = Extract<ExecutorEvent, { type: 'tool.called' }>['data'];
 type Entry = Extract<ExecutorEvent, { type: 'plan.updated' }>['data']['entries'][number];
 
-const kinds: Readonly<Record<string, NonNullable<Called['kind']>>> = {
-  Read: 'read',
-  NotebookRead: 'read',
-  Write: 'edit',
-  Edit: 'edit',
-  MultiEdit: 'edit',
-  NotebookEdit: 'edit',
-  Glob: 'search',
-  Grep: 'search',
-  LS: 'search',
-  Bash: 'execute',
-  BashOutput: 'execute',
-  KillShell: 'execute',
-  Monitor: 'execute',
-  WebFetch: 'fetch',
-  WebSearch: 'fetch',
-  Agent: 'think',
-  Task: 'think',
-  TodoWrite: 'think',
-  TaskCreate: 'think',
-  TaskUpdate: 'think',
-  TaskList: 'think',
-  TaskGet: 'think',
-  ExitPlanMode: 'think',
-  Skill: 'other',
-};
+/** A map, for the model chooses the name: an object has more keys than are seen. */
+const kinds: ReadonlyMap<string, ToolKind> = new Map([
+  ['Read', 'read'],
+  ['NotebookRead', 'read'],
+  ['Write', 'edit'],
+  ['Edit', 'edit'],
+  ['MultiEdit', 'edit'],
+  ['NotebookEdit', 'edit'],
+  ['Glob', 'search'],
+  ['Grep', 'search'],
+  ['LS', 'search'],
+  ['Bash', 'execute'],
+  ['BashOutput', 'execute'],
+  ['KillShell', 'execute'],
+  ['Monitor', 'execute'],
+  ['WebFetch', 'fetch'],
+  ['WebSearch', 'fetch'],
+  ['Agent', 'think'],
+  ['Task', 'think'],
+  ['TodoWrite', 'think'],
+  ['TaskCreate', 'think'],
+  ['TaskUpdate', 'think'],
+  ['TaskList', 'think'],
+  ['TaskGet', 'think'],
+  ['ExitPlanMode', 'think'],
+  ['Skill', 'other'],
+]);
 
 const Paths = z.object({
   file_path: z.string().optional(),
@@ -39,7 +40,7 @@ const Paths = z.object({
 
 /** What is known of one of its own tools; those of MCP servers are nobody's but theirs. */
 export function describeTool(name: string, input: unknown): Pick<Called, 'kind' | 'paths'> {
-  const kind = kinds[name];
+  const kind = kinds.get(name);
   if (kind === undefined) return {};
   const paths = Object.values(Paths.catch({}).parse(input)).filter((path) => path !== undefined);
   return { kind, ...(paths.length > 0 && { paths }) };

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { defineExecutor } from '../src/kit/executor.ts';
+import { defineExecutor, type Credential, type Secret } from '../src/kit/executor.ts';
 
 const mcpFile = 'harnessd-mcp.json';
 const credentialFile = '.credentials.json';
@@ -32,7 +32,7 @@ export const claude = defineExecutor({
   stopSignal: 'SIGINT', // only then does it give a last result, with what was used
   conversation: (session) => `projects/*/${session}.jsonl`,
 
-  plan: ({ prompt, model, resume, credential, mcp, configDir, tmpDir }) => ({
+  plan: ({ prompt, model, resume, credential, mcp, workspace, configDir, tmpDir }) => ({
     args: [
       '--print',
       '--output-format',
@@ -45,6 +45,9 @@ export const claude = defineExecutor({
       '--strict-mcp-config', // no server but those that it is given by file, whatever the workspace names
       '--model',
       model,
+      '--managed-settings',
+      settingsOf(model),
+      ...(credential.isFile ? ['--setting-sources', 'user', '--add-dir', workspace] : []),
       ...(resume === undefined ? [] : ['--resume', resume]),
     ],
     env: {
@@ -62,8 +65,8 @@ export const claude = defineExecutor({
       ANTHROPIC_DEFAULT_FABLE_MODEL: model,
       ANTHROPIC_SMALL_FAST_MODEL: model,
       CLAUDE_CODE_SUBAGENT_MODEL: model,
-      ...(!credential.isFile && { [variables[credential.mode]]: credential.value }),
-      ...(credential.baseUrl !== undefined && { ANTHROPIC_BASE_URL: credential.baseUrl }),
+      ANTHROPIC_BASE_URL: credential.baseUrl ?? 'https://api.anthropic.com',
+      ...credentialOf(credential),
     },
     files: {
       [mcpFile]: JSON.stringify({
@@ -73,8 +76,24 @@ export const claude = defineExecutor({
       }),
       ...(credential.isFile && { [credentialFile]: credential.value.open() }),
     },
-    stdin: prompt,
+    stdin: prompt.startsWith('/') ? `\n${prompt}` : prompt, // else it may be taken for a command of the CLI
   }),
 
   parser: async () => (await import('./claude-events.ts')).parser,
 });
+
+/** No model but the turn's own, whatever the settings, agents and skills of the workspace name: nothing there outranks these. */
+function settingsOf(model: string): string {
+  return JSON.stringify({
+    availableModels: [model],
+    availableModelsMatch: 'exact',
+    modelOverrides: { [model]: model },
+  });
+}
+
+/** And what keeps the settings of the workspace from sending it elsewhere. */
+function credentialOf({ isFile, mode, value }: Credential): Record<string, string | Secret> {
+  // With a login by file the CLI would find none if its host managed it. So the workspace's settings are not read, and its skills with them; its CLAUDE.md is.
+  if (isFile) return { CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD: '1' };
+  return { CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST: '1', [variables[mode]]: value };
+}

@@ -59,6 +59,8 @@ describe('a line', () => {
     ['Task', { prompt: 'x' }, { kind: 'think' }],
     ['Read', { file_path: 7 }, { kind: 'read' }],
     ['mcp__harnessd__computer_info', { path: '/a' }, {}],
+    ['constructor', { path: '/a' }, {}],
+    ['__proto__', { path: '/a' }, {}],
   ] as const)('that calls %s tells what kind of tool it is, and its files', ([name, input, known]) => {
     const line = { type: 'assistant', message: { content: [{ type: 'tool_use', id: 'a', name, input }] } };
     expect(fold(JSON.stringify(line))).toEqual([{ type: 'tool.called', data: { callId: 'a', name, input, ...known } }]);
@@ -96,8 +98,51 @@ describe('a line', () => {
     for (const [content, output] of [
       ['x', 'x'],
       [undefined, ''],
+      [null, ''],
       [[{ type: 'text', text: 'x' }, image], `x\n${JSON.stringify(image)}`],
     ])
       expect(finished(content)).toEqual([{ type: 'tool.finished', data: { callId: 'a', outcome: 'ok', output } }]);
+  });
+
+  test('[P3.5] with a tool’s result beside something unknown tells the result, and keeps the other as it came', () => {
+    const other = { type: 'new', x: 1 };
+    const content = [{ type: 'tool_result', tool_use_id: 'a', content: 'x' }, other];
+    expect(fold(JSON.stringify({ type: 'user', message: { content } }))).toEqual([
+      { type: 'tool.finished', data: { callId: 'a', outcome: 'ok', output: 'x' } },
+      { type: 'executor.unparsed', data: { text: JSON.stringify(other) } },
+    ]);
+  });
+
+  test('of hooks and refusals tells nothing that others tell; a notice is told, and the retry of an agent that was asked', () => {
+    const system = (subtype: string, more: object = {}): string => JSON.stringify({ type: 'system', subtype, ...more });
+    const progress = (more: object): string => JSON.stringify({ type: 'tool_progress', tool_use_id: 'a', ...more });
+    const subagent_retry = {
+      attempt: 1,
+      max_retries: 3,
+      retry_delay_ms: 500,
+      error_status: 529,
+      error_category: 'overloaded',
+    };
+    const silent = ['hook_started', 'hook_response', 'model_refusal_no_fallback'].map((subtype) => system(subtype));
+    expect(fold(...silent, progress({}))).toEqual([]);
+    expect(fold(system('informational', { content: 'note' }), progress({ subagent_retry }))).toEqual([
+      { type: 'warning.raised', data: { code: 'executor_notice', message: 'note' } },
+      {
+        type: 'retry.announced',
+        data: { attempt: 1, maxAttempts: 3, delayMs: 500, httpStatus: 529, message: 'overloaded' },
+      },
+    ]);
+  });
+
+  test.for([
+    { type: 'system', subtype: 'api_retry', attempt: -1 },
+    { type: 'system', subtype: 'api_retry', attempt: 1, max_retries: -1 },
+    { type: 'system', subtype: 'api_retry', attempt: 1, retry_delay_ms: -1 },
+    { type: 'tool_progress', subagent_retry: { attempt: 0.5 } },
+    { type: 'result', is_error: false, modelUsage: { m: { inputTokens: -1, outputTokens: 0 } } },
+    { type: 'result', is_error: false, modelUsage: { m: { inputTokens: 0, outputTokens: 0, costUSD: -1 } } },
+  ])('[P3.5] with a number that no event can hold is kept as it came: %j', (line) => {
+    const text = JSON.stringify(line);
+    expect(fold(text)).toEqual([{ type: 'executor.unparsed', data: { text } }]);
   });
 });

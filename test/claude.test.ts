@@ -91,7 +91,7 @@ describe('the ending', () => {
     [402, 'billing'],
     [403, 'auth'],
     [404, 'model_not_found'],
-    [413, 'invalid_request'],
+    [413, 'too_long'],
     [429, 'rate_limited'],
     [500, 'provider_error'],
     [503, 'provider_error'],
@@ -110,8 +110,26 @@ describe('the ending', () => {
     },
   );
 
+  const told = (error: string): string =>
+    JSON.stringify({ type: 'assistant', message: { model: '<synthetic>', content: [] }, error });
+
+  test.for([
+    ['billing_error', { api_error_status: 400 }, 'billing'],
+    ['max_output_tokens', {}, 'too_long'],
+    ['invalid_request', { terminal_reason: 'prompt_too_long', api_error_status: 400 }, 'too_long'],
+    ['invalid_request', { stop_reason: 'refusal' }, 'refused'],
+    ['invalid_request', {}, 'invalid_request'],
+    ['authentication_failed', {}, 'auth'],
+    ['server_error', { api_error_type: 'overloaded_error' }, 'provider_error'],
+    ['server_error', {}, 'stream_cut'],
+  ] as const)('[P3.2] after an answer that the CLI says ended with %s, %j, is %s', ([error, fields, reason]) => {
+    const said = result({ is_error: true, terminal_reason: 'api_error', ...fields });
+    expect(end([answer, told(error), said], code(1)).ending.reason).toBe(reason);
+  });
+
   test('[P3.2] names a fault that was overcome no more', () => {
-    expect(end([retry(500), answer], { code: null, signal: 'SIGTERM' }).ending.reason).toBe('executor_killed');
+    for (const fault of [retry(500), told('billing_error')])
+      expect(end([fault, answer], { code: null, signal: 'SIGTERM' }).ending.reason).toBe('executor_killed');
   });
 
   test('[P3.2] is not another for what the provider streams', () => {
@@ -167,7 +185,10 @@ describe('the plan', () => {
     '--strict-mcp-config',
     '--model',
     'm',
+    '--managed-settings',
+    '{"availableModels":["m"],"availableModelsMatch":"exact","modelOverrides":{"m":"m"}}',
   ];
+  const isManaged = { CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST: '1' };
   const env = {
     CLAUDE_CONFIG_DIR: '/c',
     CLAUDE_CODE_TMPDIR: '/t',
@@ -182,6 +203,7 @@ describe('the plan', () => {
     ANTHROPIC_DEFAULT_FABLE_MODEL: 'm',
     ANTHROPIC_SMALL_FAST_MODEL: 'm',
     CLAUDE_CODE_SUBAGENT_MODEL: 'm',
+    ANTHROPIC_BASE_URL: 'https://api.anthropic.com',
   };
   const server = { type: 'http', url: 'http://127.0.0.1:7/mcp', headers: { Authorization: 'Bearer turn-token' } };
   const files = { 'harnessd-mcp.json': JSON.stringify({ mcpServers: { harnessd: server } }) };
@@ -195,17 +217,17 @@ describe('the plan', () => {
     ([mode, name]) => {
       expect(claude.plan(request({ mode }))).toEqual({
         args,
-        env: { ...env, [name]: key },
+        env: { ...env, ...isManaged, [name]: key },
         files,
         stdin: '--help\n-p',
       });
     },
   );
 
-  test('gives a login by its own file, and by no variable', () => {
+  test('gives a login by its own file, and by no variable, and reads no settings of the workspace then', () => {
     expect(claude.plan(request({ mode: 'oauth', isFile: true }))).toEqual({
-      args,
-      env,
+      args: [...args, '--setting-sources', 'user', '--add-dir', '/w'],
+      env: { ...env, CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD: '1' },
       files: { ...files, '.credentials.json': 'key' },
       stdin: '--help\n-p',
     });
@@ -214,9 +236,14 @@ describe('the plan', () => {
   test('goes on with a conversation, and asks another address', () => {
     expect(claude.plan(request({ baseUrl: 'http://127.0.0.1:1' }, { resume: 'abc' }))).toEqual({
       args: [...args, '--resume', 'abc'],
-      env: { ...env, ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: 'http://127.0.0.1:1' },
+      env: { ...env, ...isManaged, ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: 'http://127.0.0.1:1' },
       files,
       stdin: '--help\n-p',
     });
+  });
+
+  test('lets no prompt be a command of the CLI', () => {
+    const stdin = (prompt: string): string => claude.plan(request({}, { prompt })).stdin;
+    expect(['/model other', ' /cost', 'a'].map(stdin)).toEqual(['\n/model other', ' /cost', 'a']);
   });
 });

@@ -86,7 +86,7 @@ describe('a provider that fails', { timeout: 60_000 }, () => {
 
 describe('a provider that says nothing', { timeout: 60_000 }, () => {
   test('[P3.2] [P3.4] at all, or no more, is left after the idle time', async () => {
-    await using daemon = await startDaemon(by('codex', { 'turn-idle-ms': 2000 }));
+    await using daemon = await startDaemon(by('codex', { 'turn-idle-ms': 4000 }));
     const [hang, stall] = await Promise.all([
       daemon.run({ prompt: '{{hang}}' }),
       daemon.run({ prompt: '{{say: words}} {{stall}}' }),

@@ -260,12 +260,10 @@ test(
     });
     const client = await daemon.client();
     const gate = join(daemon.dir, 'gate');
-    const [running, ...queued] = await Promise.all(
-      Array.from({ length: 4 }, (_, index) =>
-        client.call('task.create', { id: `t${index}`, prompt: `await ${gate}\nresult` }),
-      ),
-    );
-    await daemon.eventsUntil(running!.taskId, ({ type }) => type === 'turn.running');
+    const create = (id: string) => client.call('task.create', { id, prompt: `await ${gate}\nresult` });
+    const running = await create('t0');
+    const queued = await Promise.all(['t1', 't2', 't3'].map(create));
+    await daemon.eventsUntil(running.taskId, ({ type }) => type === 'turn.running');
     const places = async (): Promise<unknown[]> => {
       const { tasks } = await (await daemon.client()).call('task.list', {});
       return tasks

@@ -154,7 +154,7 @@ describe('a credential', { timeout: 60_000 }, () => {
     ['GEMINI_API_KEY', 'x-goog-api-key', '.gemini/.env'],
     ['GOOGLE_CLOUD_ACCESS_TOKEN', 'bearer', '../.gemini/.env'],
   ] as const)(
-    '[P6.2] of the variable %s reaches the provider as %s, whatever the workspace or a folder above it configures, is masked in events, and stays only where the conversation is kept',
+    '[P6.2] [P6.7] of the variable %s reaches the provider as %s, whatever the workspace or a folder above it configures, is masked in events, and stays only where the conversation is kept',
     async ([name, auth, file]) => {
       const key = 'ya29.printed-0123456789abcdef';
       await using daemon = await withKey({ [name]: key, url });

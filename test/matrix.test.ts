@@ -125,6 +125,24 @@ describe('every executor', { timeout: 60_000 }, () => {
     expect((await daemon.processes()).filter((line) => /sleep 60[01]/.test(line))).toEqual([]);
   });
 
+  test.for(rows)(
+    '[P3.2] [P12.3] $executor with a model that its provider does not know fails as that; with a disabled one it does not start',
+    async ({ executor }) => {
+      const client = await daemon.client();
+      const models = [
+        { id: 'no-such-model', provider: 'open_source' as const, native: 'no-such-model', executors: [executor] },
+      ];
+      await client.call('policy.set', { models });
+      const { ended } = await turn({ prompt: '{{say: Never said.}}', executor, model: 'no-such-model' });
+      expect(ended.data).toMatchObject({ outcome: 'failed', reason: 'model_not_found' });
+      await client.call('policy.set', { models, executors: { [executor]: { disabledModels: ['no-such-model'] } } });
+      const create = client.call('task.create', { prompt: 'x', executor, model: 'no-such-model' });
+      await expect(create).rejects.toMatchObject({ code: 'model_disabled' });
+      await client.call('policy.set', {});
+    },
+  );
+
+  // Last, for the scripted model stands in only where no credential was ever given.
   const payments = rows.flatMap(({ executor, shows }) =>
     Object.entries(shows).map(([mode, headers]) => ({
       executor,
@@ -149,23 +167,6 @@ describe('every executor', { timeout: 60_000 }, () => {
       expect(shown.length).toBeGreaterThan(0);
       for (const each of shown) expect(each).toEqual(Object.fromEntries(headers.map((name) => [name, digest(value)])));
       await client.call('credential.clear', { executor, mode, ...member });
-      await client.call('policy.set', {});
-    },
-  );
-
-  test.for(rows)(
-    '[P3.2] [P12.3] $executor with a model that its provider does not know fails as that; with a disabled one it does not start',
-    async ({ executor }) => {
-      const client = await daemon.client();
-      const models = [
-        { id: 'no-such-model', provider: 'open_source' as const, native: 'no-such-model', executors: [executor] },
-      ];
-      await client.call('policy.set', { models });
-      const { ended } = await turn({ prompt: '{{say: Never said.}}', executor, model: 'no-such-model' });
-      expect(ended.data).toMatchObject({ outcome: 'failed', reason: 'model_not_found' });
-      await client.call('policy.set', { models, executors: { [executor]: { disabledModels: ['no-such-model'] } } });
-      const create = client.call('task.create', { prompt: 'x', executor, model: 'no-such-model' });
-      await expect(create).rejects.toMatchObject({ code: 'model_disabled' });
       await client.call('policy.set', {});
     },
   );

@@ -12,6 +12,7 @@ const claude = (policy: object): ParamsIn<'policy.set'> => ({ executors: { claud
 const proxy = { baseUrl: 'http://127.0.0.1:9' };
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex');
 const none = hash('undefined');
+const vendor = hash('https://api.anthropic.com');
 const texts = (events: readonly StoredEvent[]): unknown[] =>
   events.filter(({ type }) => type === 'message.added').map(({ data }) => data['text']);
 const find = (events: readonly StoredEvent[], type: StoredEvent['type']): StoredEvent['data'] | undefined =>
@@ -127,7 +128,7 @@ describe('who pays', () => {
     const env = { GREETING: 'hello', DEPLOY_KEY: { secret: 'a deploy key' } };
     const { events, taskId } = await daemon.run({ prompt, auth, env });
     expect(texts(events)).toEqual(
-      [none, hash(auth.value), none, none, '*****', 'hello', '*****'].map((text) =>
+      [none, hash(auth.value), none, vendor, '*****', 'hello', '*****'].map((text) =>
         text === '*****' ? (expect.stringMatching(/^\*+$/) as string) : text,
       ),
     );

@@ -38,6 +38,7 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
     if (stop.signal.aborted) return exitCodes.interrupted;
     throw error;
   }
+  if (stop.signal.aborted) return exitCodes.interrupted; // while the last things were cleared away
   report.end();
   return report.failures === 0 ? exitCodes.success : exitCodes.failure;
 }

@@ -22,8 +22,8 @@ export function createProgress(paint: Paint): (event: StoredEvent) => string {
 
 /** A newer daemon's event may not fit: then it is shown as it is. */
 function typed({ type, data }: StoredEvent): NewEvent | undefined {
-  const parsed = eventData[type].safeParse(data);
-  return parsed.success ? ({ type, data: parsed.data } as NewEvent) : undefined;
+  const parsed = Object.hasOwn(eventData, type) ? eventData[type].safeParse(data) : undefined;
+  return parsed?.success ? ({ type, data: parsed.data } as NewEvent) : undefined;
 }
 
 function lines(event: NewEvent, tookMs: number, paint: Paint): string[] {

@@ -101,6 +101,7 @@ export const migrations: readonly string[] = [
     answer TEXT
   );
   CREATE INDEX calls_open ON calls (opened_at) WHERE outcome IS NULL;
+  CREATE INDEX calls_of_none ON calls (opened_at) WHERE task_id IS NULL;
   CREATE INDEX calls_of_task ON calls (task_id) WHERE task_id IS NOT NULL;
   `,
 ];

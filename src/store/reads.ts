@@ -94,6 +94,9 @@ export function prepareReads(db: Database) {
       `SELECT ${turnColumns} FROM turns WHERE token_hash = ? AND state <> 'ended'`,
     ),
     openCall: db.prepare<[]>('SELECT 1 FROM calls WHERE outcome IS NULL LIMIT 1'),
+    oldAnswer: db.prepare<[number]>(
+      'SELECT 1 FROM calls WHERE task_id IS NULL AND outcome IS NOT NULL AND opened_at < ? LIMIT 1',
+    ),
     credentials: db.prepare<[], GivenCredential>(
       'SELECT key, given_at AS givenAt, cleared_at IS NOT NULL AS isCleared FROM credentials ORDER BY key',
     ),

@@ -173,6 +173,11 @@ export class Store implements AsyncDisposable {
     return this.#statements.openCall.get() !== undefined;
   }
 
+  /** Whether answers to calls outside a task are kept from before a time. */
+  hasAnswersBefore(time: number): boolean {
+    return this.#statements.oldAnswer.get(time) !== undefined;
+  }
+
   /** Which credentials were given, by this daemon's peers or an earlier one's, and which were taken back since. */
   givenCredentials(): readonly GivenCredential[] {
     return this.#statements.credentials.all();

@@ -129,14 +129,21 @@ export class Admission {
       throw new DaemonError('auth_not_allowed', `the organisation’s policy pays ${executor.id} by ${authMethod} only`);
   }
 
-  /** No rule: what was given decides. Nothing given: the scripted model, where it may. */
+  /** No rule: what was given decides. Nothing was ever given: the scripted model, where it may. */
   #whichever(executor: Executor, member: string | undefined): Resolved | undefined {
     for (const mode of ['api_key', 'credits', 'oauth'] as const) {
       if (!executor.modes.includes(mode)) continue;
       const found = this.#options.credentials.find(refOf(executor, mode, member));
       if (isThere(found)) return { mode, found };
     }
-    if (this.#options.isOfflineAllowed && !this.#options.credentials.hasAny(executor)) return undefined;
+    if (this.#options.credentials.hasAny(executor)) {
+      const whose = member === undefined ? '' : ` of ${member}`;
+      throw new DaemonError(
+        'credentials_required',
+        `no credential${whose} for ${executor.id} is there, though some was: give it with credential.set`,
+      );
+    }
+    if (this.#options.isOfflineAllowed) return undefined;
     const names = Object.values(executor.credentialVariables).join(' or ');
     throw new DaemonError(
       'credentials_required',

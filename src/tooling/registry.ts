@@ -49,7 +49,8 @@ export class ToolRegistry {
   async recover(): Promise<void> {
     const { store, clock, limits } = this.#options;
     if (store.hasOpenCalls) await store.write('interruptCalls', { at: clock.now() });
-    await store.write('dropOldAnswers', { before: clock.now() - limits.answersMs });
+    const before = clock.now() - limits.answersMs;
+    if (store.hasAnswersBefore(before)) await store.write('dropOldAnswers', { before });
   }
 
   list(): readonly ToolListing[] {

@@ -42,6 +42,12 @@ export const exits: Readonly<Record<string, Exit>> = {
   'partial-retried': code(0),
   'partial-cut': code(0),
   'partial-cut-in-its-middle': code(1),
+  // Recorded with a provider that answers so.
+  'answer-refused': code(1),
+  'answer-too-long': code(1),
+  'prompt-too-long': code(1),
+  'no-credit': code(1),
+  overloaded: code(1),
 };
 
 export const transcript = (name: string): string => readTranscript('claude', name);
