@@ -1,15 +1,10 @@
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parser } from '../executors/opencode-events.ts';
 import { Mask } from '../src/base/mask.ts';
 import type { Exit, ExecutorEvent } from '../src/kit/executor.ts';
-import { eventData } from '../src/protocol/events.ts';
 import { Parse } from '../src/task/parse.ts';
 import { exits, story, transcript } from './transcripts/opencode.ts';
-import { readGolden } from './transcripts/fold.ts';
 
-const transcripts = join(import.meta.dirname, 'transcripts');
 const code = (code: number): Exit => ({ code, signal: null });
 const killed: Exit = { code: null, signal: 'SIGTERM' };
 
@@ -34,22 +29,6 @@ function fold(...lines: readonly string[]): { parse: Parse; events: ExecutorEven
 }
 const told = (...lines: readonly string[]): ExecutorEvent[] => fold(line('step_start'), ...lines).events.slice(1);
 const end = (lines: readonly string[], exit: Exit) => fold(...lines).parse.end(exit);
-
-describe('the events of', () => {
-  test.for(Object.keys(exits))('[P3.1] %s', (name) => {
-    const told = story(name);
-    expect(told).toEqual(readGolden('opencode', name));
-    for (const { type, data } of told.events) {
-      expect(type).not.toBe('executor.unparsed');
-      expect(eventData[type].parse(data)).toEqual(data);
-    }
-  });
-
-  test('every transcript there is', () => {
-    const names = readdirSync(transcripts).flatMap((file) => /^opencode-(.*)\.jsonl$/.exec(file)?.[1] ?? []);
-    expect(names.sort()).toEqual(Object.keys(exits).sort());
-  });
-});
 
 describe('what was used', () => {
   test.for(Object.keys(exits))('is told once for each step, those of sub-agents too: %s', (name) => {

@@ -247,6 +247,7 @@ describe('a turn', () => {
     const known = [
       [
         'ANTHROPIC_API_KEY',
+        'ANTHROPIC_BASE_URL',
         'ANTHROPIC_DEFAULT_FABLE_MODEL',
         'ANTHROPIC_DEFAULT_HAIKU_MODEL',
         'ANTHROPIC_DEFAULT_OPUS_MODEL',
@@ -254,6 +255,7 @@ describe('a turn', () => {
         'ANTHROPIC_SMALL_FAST_MODEL',
         'CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC',
         'CLAUDE_CODE_MAX_RETRIES',
+        'CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST',
         'CLAUDE_CODE_SUBAGENT_MODEL',
         'CLAUDE_CODE_TMPDIR',
       ],

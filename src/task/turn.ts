@@ -97,9 +97,8 @@ export class Turn {
   noteWaiting(reason: WaitReason): void {
     if (this.#fate !== 'queued' || this.#waiting === reason) return;
     this.#waiting = reason;
-    this.#record({ waiting: reason }, [{ type: 'turn.waiting', data: { reason } }]).catch((error: unknown) => {
-      if (!this.#detached.signal.aborted) this.#services.log.warn({ err: error, turnId: this.id }, 'not recorded');
-    });
+    const told = this.#record({ waiting: reason }, [{ type: 'turn.waiting', data: { reason } }]);
+    told.catch((error: unknown) => this.#services.log.debug({ err: error, turnId: this.id }, 'not recorded')); // only told
   }
 
   /** Resolves when the turn has ended, or when the daemon lets go of it. */
