@@ -12,8 +12,9 @@ export async function versionOf(id: string, productDir: string): Promise<string 
 /** Package → version, as package.json pins them. */
 export async function pinned(folder: string): Promise<Record<string, string>> {
   const text = await readFile(join(folder, 'package.json'), 'utf8').catch(() => '{}'); // none: nothing is pinned
-  const manifest = JSON.parse(text) as { optionalDependencies?: Record<string, string> };
-  return manifest.optionalDependencies ?? {};
+  const manifest = JSON.parse(text) as Readonly<Record<string, Record<string, string> | undefined>>;
+  // Programs for several platforms are optional, one for all is not: npm leaves out an optional one that names another Node.
+  return { ...manifest['dependencies'], ...manifest['optionalDependencies'] };
 }
 
 /** Where the pinned CLI of an executor is. */
