@@ -57,7 +57,7 @@ in_clone() {
   seconds=$((SECONDS - started))
 }
 
-# note WHAT RESULT: adds a row, and shows the end of the log of what went wrong.
+# note WHAT RESULT: adds a row, and shows the failed tests and the end of the log of what went wrong.
 note() {
   local row
   row=$(printf '%-36s %-7s %4s s  exit %s' "$1" "$2" "$seconds" "$status")
@@ -65,7 +65,7 @@ note() {
   echo "$row"
   [ "$2" = ok ] && return
   failed=1
-  tail -n 25 "$log" | sed 's/^/    | /'
+  { grep -aE -A 12 '^.{0,20}FAIL' "$log"; tail -n 25 "$log"; } | sed 's/^/    | /'
 }
 
 succeeded() { [ "$status" -eq 0 ] && echo ok || echo FAILED; }

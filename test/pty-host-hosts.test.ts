@@ -117,6 +117,25 @@ test('two hosts side by side: both are served, new terminals go to the newer, th
   await hosts[Symbol.asyncDispose]();
 });
 
+test('[P5.1] a host that answers late tells of what ended while it was silent', async () => {
+  await using rig = await Rig.start({ idleExitMs: 60_000 });
+  const { stateDir } = rig;
+  await rig.client.spawn(rig.request('t', ['sleep', '100']));
+  const socket = hostSocketPath(stateDir, rig.record.id);
+  await rename(socket, `${socket}.away`);
+  const signal = new AbortController().signal;
+  const hosts = await openHosts({ stateDir, containment: 'auto', logFile: join(stateDir, 'log'), signal });
+  const exits: string[] = [];
+  hosts.onExit(({ id }) => exits.push(id));
+  expect(hosts.terminals()).toEqual([]);
+  await rig.client.end({ id: 't', graceMs: 1000 });
+  await until(async () => (await readTerminalRecord(stateDir, 't'))?.exit !== null);
+  await rename(`${socket}.away`, socket);
+  await until(() => exits.length > 0);
+  expect(exits).toEqual(['t']);
+  await hosts[Symbol.asyncDispose]();
+});
+
 test('a host that is killed is reported lost once it is dead; what it left is swept, and its ids start nothing again', async () => {
   await using daemon = await Daemon.open();
   const host = await daemon.host();

@@ -96,8 +96,8 @@ export class HostLink implements HostClient {
   }
 
   async #stayConnected(): Promise<HostEnding> {
-    for (let isFirst = true; ; isFirst = false) {
-      const client = await this.#connect(isFirst);
+    for (;;) {
+      const client = await this.#connect();
       if (client) {
         this.#connected.resolve(client);
         await client.closed;
@@ -111,9 +111,9 @@ export class HostLink implements HostClient {
   }
 
   /** Null once the process is gone, or nobody wants the connection any more. */
-  async #connect(isFirst: boolean): Promise<HostClient | null> {
+  async #connect(): Promise<HostClient | null> {
     for (let retryMs = firstRetryMs; isAlive(this.record); retryMs = Math.min(retryMs * 2, maxRetryMs)) {
-      const client = await this.#tryToConnect(isFirst).catch(() => null); // it is busy, or dying: the loop finds out
+      const client = await this.#tryToConnect().catch(() => null); // it is busy, or dying: the loop finds out
       if (client) return client;
       await sleep(retryMs, undefined, { signal: this.#closing.signal }).catch(() => undefined);
       if (this.#closing.signal.aborted) return null;
@@ -121,23 +121,24 @@ export class HostLink implements HostClient {
     return null;
   }
 
-  async #tryToConnect(isFirst: boolean): Promise<HostClient> {
+  async #tryToConnect(): Promise<HostClient> {
     const { signal } = this.#closing;
     const client = await connectHost(hostSocketPath(this.#stateDir, this.hostId), { signal });
     const close = (): void => void client[Symbol.asyncDispose](); // cannot fail
     signal.addEventListener('abort', close, { once: true });
     void client.closed.then(() => signal.removeEventListener('abort', close));
     if (signal.aborted) close();
-    client.onExit((terminal) => this.#note(terminal, true));
-    for (const terminal of await client.list()) this.#note(terminal, !isFirst);
+    client.onExit((terminal) => this.#note(terminal));
+    for (const terminal of await client.list()) this.#note(terminal);
     return client;
   }
 
-  #note(terminal: TerminalStatus, isNews: boolean): void {
+  /** What is found at the first connection is told too: one that came late has listeners already. */
+  #note(terminal: TerminalStatus): void {
     const { exit } = terminal;
     const isKnown = Boolean(this.#terminals.get(terminal.id)?.exit);
     this.#terminals.set(terminal.id, terminal);
-    if (exit && !isKnown && isNews) this.#exitListeners.forEach((listener) => listener({ ...terminal, exit }));
+    if (exit && !isKnown) this.#exitListeners.forEach((listener) => listener({ ...terminal, exit }));
   }
 
   /** Null while the host lives. What it wrote last, when nobody was connected, counts as told by it. */
@@ -146,7 +147,7 @@ export class HostLink implements HostClient {
     if (isAlive(this.record)) return null;
     for (const terminal of this.terminals.filter((known) => !known.exit)) {
       const record = await readTerminalRecord(this.#stateDir, terminal.id).catch(() => null); // who reads it next may fare better
-      if (record?.exit) this.#note({ ...terminal, exit: record.exit }, true);
+      if (record?.exit) this.#note({ ...terminal, exit: record.exit });
     }
     // A host that leaves removes its record first; one that died cannot.
     if (!(await readHostRecord(this.#stateDir, this.hostId))) return 'left';
